@@ -1,0 +1,185 @@
+"""Redis, as a wake-up hint: a broker without Dramatiq's holes, and a decoder that never raises.
+
+Why a subclass (dramatiq 2.2): its consumer treats only ConnectionError as an outage. An out-of-memory, read-only or
+timed-out Redis ends the consumer's thread for good, and a delay queue's consumer forgets what it holds. Here every
+Redis error means "connection closed", which makes Dramatiq start the consumer again. We use no delays and no
+retries: dispatch sends again from the database, so nothing that Dramatiq would keep in memory exists.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, cast
+
+import dramatiq
+import orjson
+import redis
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.encoder import Encoder, MessageData
+from dramatiq.errors import ConnectionClosed
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from models.messages import ACCEPTED_VERSIONS, ALL_MESSAGES, QUARANTINE_ACTOR, VERSION, Message, arguments
+
+#: A message lost with its worker is sent again by dispatch after 10 s; Redis may take its own time.
+MAINTENANCE_CHANCE = 50_000
+REDIS_TIMEOUT_S = 3
+MESSAGE_BYTES_MAX = 4_096
+#: Dead letters decide nothing: kept a day to look at.
+DEAD_LETTER_TTL_MS = 86_400_000
+
+
+class SafeConsumer(_RedisConsumer):
+    """Every Redis error is a closed connection, after which Dramatiq makes a new consumer."""
+
+    def ack(self, message: Any) -> None:
+        """As the parent's."""
+        self._guarded(super().ack, message)
+
+    def nack(self, message: Any) -> None:
+        """As the parent's."""
+        self._guarded(super().nack, message)
+
+    def requeue(self, messages: Any) -> None:
+        """As the parent's, but a failure must not end the thread that calls it: dispatch sends again."""
+        try:
+            super().requeue(messages)
+        except redis.RedisError:
+            return
+
+    def __next__(self) -> Any:
+        """As the parent's."""
+        return self._guarded(super().__next__)
+
+    @staticmethod
+    def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from None
+
+
+class SafeRedisBroker(RedisBroker):
+    """A RedisBroker whose consumers survive every Redis error."""
+
+    @property
+    def consumer_class(self) -> type[_RedisConsumer]:
+        """Ours."""
+        return SafeConsumer
+
+
+class StrictEncoder(Encoder):
+    """Accepts the messages of models.messages and nothing else. `decode` never raises.
+
+    What fails goes to the quarantine actor with a digest and the rule it broke: a decoder that raised would strand
+    the good messages fetched with the bad one, and print its content.
+    """
+
+    def encode(self, data: MessageData) -> bytes:
+        """Compact JSON."""
+        return orjson.dumps(data)
+
+    def decode(self, data: bytes) -> MessageData:
+        """The message, or one for quarantine."""
+        rule, accepted = _accept(data)
+        if accepted is not None:
+            return accepted
+        digest = hashlib.sha256(data).hexdigest()
+        return cast(
+            MessageData,
+            {
+                "queue_name": "credit",
+                "actor_name": QUARANTINE_ACTOR,
+                "args": (),
+                "kwargs": {"digest": digest, "rule": rule},
+                "options": {"redis_message_id": _redis_id(data) or digest},
+                "message_id": digest,
+                "message_timestamp": 0,
+            },
+        )
+
+
+def make_broker(client: "redis.Redis", *, namespace: str, middleware: list[dramatiq.Middleware]) -> SafeRedisBroker:
+    """The broker over this client. The middleware list is explicit: no retries, callbacks, pipelines or age limits."""
+    dramatiq.set_encoder(StrictEncoder())
+    return SafeRedisBroker(
+        client=client,
+        namespace=namespace,
+        middleware=middleware,
+        maintenance_chance=MAINTENANCE_CHANCE,
+        dead_message_ttl=DEAD_LETTER_TTL_MS,
+    )
+
+
+def redis_client(url: str) -> "redis.Redis":
+    """A client with a deadline of seconds on every command: redis-py's own retries last up to a minute."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+    )
+
+
+def embedded_client() -> "redis.Redis":
+    """A Redis in this process, for the embedded profile. It dies with the process: the database remembers."""
+    import fakeredis
+
+    return cast("redis.Redis", fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+
+
+def send(broker: dramatiq.Broker, message: Message) -> None:
+    """Put a message on its queue. Raises redis.RedisError if Redis does not take it."""
+    broker.enqueue(
+        dramatiq.Message(
+            queue_name=message.QUEUE,
+            actor_name=message.ACTOR,
+            args=(),
+            kwargs=arguments(message),
+            options={"version": VERSION},
+        )
+    )
+
+
+def _accept(data: bytes) -> tuple[str, MessageData | None]:
+    if len(data) > MESSAGE_BYTES_MAX:
+        return "longer than a message", None
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return "not JSON", None
+    if not isinstance(parsed, dict):
+        return "not an object", None
+    rule = _broken_rule(parsed)
+    return (rule, None) if rule else ("", cast(MessageData, parsed))
+
+
+def _broken_rule(parsed: dict[str, Any]) -> str:
+    kinds = {kind.ACTOR: kind for kind in ALL_MESSAGES}
+    kind = kinds.get(parsed["actor_name"]) if isinstance(parsed.get("actor_name"), str) else None
+    if kind is None:
+        return "unknown actor"
+    if set(parsed) != {"queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"}:
+        return "wrong fields"
+    options, values = parsed["options"], parsed["kwargs"]
+    if not isinstance(options, dict) or set(options) - {"version", "redis_message_id"}:
+        return "unknown options"
+    if options.get("version") not in ACCEPTED_VERSIONS or not isinstance(options.get("redis_message_id"), str):
+        return "unknown version"
+    if parsed["args"] != [] or not isinstance(values, dict) or set(values) != set(kind.__dataclass_fields__):
+        return "wrong arguments"
+    if any(type(value) is not int or not 0 < value < 2**63 for value in values.values()):
+        return "an id that is no id"
+    if parsed["queue_name"] != kind.QUEUE or not isinstance(parsed["message_id"], str):
+        return "wrong queue"
+    return "" if type(parsed["message_timestamp"]) is int else "wrong timestamp"
+
+
+def _redis_id(data: bytes) -> str | None:
+    """The id under which Redis holds the message, if it can be read, so that it can be acknowledged."""
+    try:
+        found = orjson.loads(data)["options"]["redis_message_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        return None
+    return found if isinstance(found, str) and len(found) <= 64 else None

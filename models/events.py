@@ -1,0 +1,452 @@
+"""The closed catalogue of events: what the log can say, one class each.
+
+A business event (`Journalled`) is written to the journal in the transaction of its fact, then sealed, chained and
+emitted: it fires after the commit, at least once. An operational event (`Observed`) is written to the log at once
+and never to the journal. Every line carries all the fields of its event. The JSON Schema and the reference page are
+generated from these classes: `despensa logs schema`.
+
+No field holds a registration id, a household, or anything of a family: ids of disbursements, counts and sums only.
+"""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+#: Of the line format. Raised when a field changes its meaning or goes away.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What every event has."""
+
+    NAME: ClassVar[str] = ""
+    LEVEL: ClassVar[str] = "info"
+
+    def values(self) -> dict[str, int | str | bool | None]:
+        """Its fields by name, all of them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journalled(Event):
+    """A business event: true when its transaction commits, emitted afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed(Event):
+    """An operational event: written to the log at once, never to the journal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfRun(Journalled):
+    """A business event of one run."""
+
+    run_id: int
+    run: str  #: as operators type it: 2026-12/02004
+    programme: str
+    location: str
+    cycle: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotExpected(Journalled):
+    """Seven days before a payday: what is going to happen, and what stands in its way. Once per slot."""
+
+    NAME: ClassVar[str] = "slot.expected"
+
+    programme: str
+    location: str
+    cycle: str
+    opens_at: str
+    opens_local: str
+    families: int
+    amount_minor: int
+    currency: str
+    blocked: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlanned(OfRun):
+    """Lines, amounts and batches were frozen."""
+
+    NAME: ClassVar[str] = "run.planned"
+
+    late: bool
+    planned: int
+    planned_minor: int
+    currency: str
+    batches: int
+    held_elsewhere: int
+    digest: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDiscarded(OfRun):
+    """A plan was dropped before release; its lines are gone, this keeps their sums."""
+
+    NAME: ClassVar[str] = "run.discarded"
+    LEVEL: ClassVar[str] = "warning"
+
+    planned: int
+    planned_minor: int
+    currency: str
+    digest: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunApproved(OfRun):
+    """A person or the policy approved the lines with this digest."""
+
+    NAME: ClassVar[str] = "run.approved"
+
+    approval: str
+    digest: str
+    planned: int
+    planned_minor: int
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBlocked(OfRun):
+    """A tick could not go on with a run: approval, funds, or a changed line. Once per reason."""
+
+    NAME: ClassVar[str] = "run.blocked"
+    LEVEL: ClassVar[str] = "warning"
+
+    blocked: str
+    required_minor: int
+    available_minor: int
+    shortfall_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReleased(OfRun):
+    """The total was reserved and the batches opened."""
+
+    NAME: ClassVar[str] = "run.released"
+
+    planned: int
+    planned_minor: int
+    currency: str
+    batches: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(OfRun):
+    """No batch of the run is taken until it is resumed."""
+
+    NAME: ClassVar[str] = "run.paused"
+    LEVEL: ClassVar[str] = "warning"
+
+    reason: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(OfRun):
+    """A paused run goes on."""
+
+    NAME: ClassVar[str] = "run.resumed"
+
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelled(OfRun):
+    """A released run takes no more batches. Its open lines became cases, their reserve went back."""
+
+    NAME: ClassVar[str] = "run.cancelled"
+    LEVEL: ClassVar[str] = "warning"
+
+    cases: int
+    returned_minor: int
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRetried(OfRun):
+    """Cases were closed and their lines covered by new batches."""
+
+    NAME: ClassVar[str] = "run.retried"
+
+    cases: int
+    reserved_minor: int
+    batches: int
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCompleted(OfRun):
+    """No batch of the run is open. `level` is info even with cases: each case has its own warning."""
+
+    NAME: ClassVar[str] = "run.completed"
+
+    state: str
+    late: bool
+    planned: int
+    planned_minor: int
+    credited: int
+    credited_minor: int
+    cases: int
+    not_owed: int
+    notices: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCredited(OfRun):
+    """A batch was credited: the vouchers whose ids lie from first_id to last_id and that had none before."""
+
+    NAME: ClassVar[str] = "batch.credited"
+
+    batch_id: int
+    first_id: int
+    last_id: int
+    credited: int
+    credited_minor: int
+    currency: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSplit(OfRun):
+    """A batch failed twice and was split, to credit the mates of a line that cannot be credited."""
+
+    NAME: ClassVar[str] = "batch.split"
+    LEVEL: ClassVar[str] = "warning"
+
+    batch_id: int
+    first_id: int
+    last_id: int
+    parts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseOpened(OfRun):
+    """A line needs another try or a person. A cancelled run opens its cases with one `run.cancelled` instead."""
+
+    NAME: ClassVar[str] = "case.opened"
+    LEVEL: ClassVar[str] = "warning"
+
+    case_id: int
+    disbursement_id: int
+    reason: str
+    attempts: int
+    amount_minor: int
+    currency: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResolved(OfRun):
+    """A person closed a case: paid, with a voucher recorded, or not owed, with its reserve given back."""
+
+    NAME: ClassVar[str] = "case.resolved"
+
+    case_id: int
+    disbursement_id: int
+    outcome: str
+    credited: int
+    credited_minor: int
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeDelivered(OfRun):
+    """A store answered 2xx to a notice."""
+
+    NAME: ClassVar[str] = "notice.delivered"
+
+    notice_id: int
+    store: str
+    number: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeUndelivered(OfRun):
+    """A notice ran out of attempts, or the store said 410. `despensa store resend` sends it again."""
+
+    NAME: ClassVar[str] = "notice.undelivered"
+    LEVEL: ClassVar[str] = "error"
+
+    notice_id: int
+    store: str
+    number: int
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeResent(OfRun):
+    """A person put an undelivered notice back to due."""
+
+    NAME: ClassVar[str] = "notice.resent"
+
+    notice_id: int
+    store: str
+    number: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundDeposited(Journalled):
+    """Money was added to a fund by an import."""
+
+    NAME: ClassVar[str] = "fund.deposited"
+
+    programme: str
+    fund: str
+    amount_minor: int
+    balance_minor: int
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileImported(Journalled):
+    """A file was loaded whole. `kind` is programme, locations, stores, funds, rates or households."""
+
+    NAME: ClassVar[str] = "file.imported"
+
+    kind: str
+    file_digest: str
+    added: int
+    changed: int
+    unchanged: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VouchersExported(OfRun):
+    """A hand-over file was written. Its digest, never its content."""
+
+    NAME: ClassVar[str] = "vouchers.exported"
+    LEVEL: ClassVar[str] = "warning"
+
+    vouchers: int
+    file_digest: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRotated(Journalled):
+    """A store's signing secret has a new version; the one before signs too until `previous_until`."""
+
+    NAME: ClassVar[str] = "secret.rotated"
+
+    store: str
+    version: int
+    previous_until: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSeen(Observed):
+    """Every minute, by each scheduler."""
+
+    NAME: ClassVar[str] = "scheduler.seen"
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen(Observed):
+    """Every minute, by each worker process."""
+
+    NAME: ClassVar[str] = "worker.seen"
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinished(Observed):
+    """The canonical line of one attempt at a message, after its transactions. `outcome` says what it came to."""
+
+    NAME: ClassVar[str] = "attempt.finished"
+
+    actor: str
+    message_id: str
+    subject_id: int
+    outcome: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(Observed):
+    """As attempt.finished, for an attempt that ended in an error: its type, SQLSTATE and constraint, never its text."""
+
+    NAME: ClassVar[str] = "attempt.failed"
+    LEVEL: ClassVar[str] = "warning"
+
+    actor: str
+    message_id: str
+    subject_id: int
+    error: str
+    sqlstate: str
+    constraint: str
+    given_back: bool
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStuck(Observed):
+    """A batch was given back for five minutes: connection, resource or configuration trouble. Look at the error."""
+
+    NAME: ClassVar[str] = "batch.stuck"
+    LEVEL: ClassVar[str] = "error"
+
+    batch_id: int
+    error: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageQuarantined(Observed):
+    """A message was not ours: its digest and the rule it broke. It had no effect."""
+
+    NAME: ClassVar[str] = "message.quarantined"
+    LEVEL: ClassVar[str] = "error"
+
+    digest: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerUnreachable(Observed):
+    """Redis did not take a message. Nothing is lost: it is sent again."""
+
+    NAME: ClassVar[str] = "broker.unreachable"
+    LEVEL: ClassVar[str] = "error"
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickFailed(Observed):
+    """One step of a scheduler's tick failed; the next tick tries again."""
+
+    NAME: ClassVar[str] = "tick.failed"
+    LEVEL: ClassVar[str] = "error"
+
+    step: str
+    error: str
+    sqlstate: str
+
+
+def _leaves(root: type[Event]) -> list[type[Event]]:
+    return [leaf for kind in root.__subclasses__() for leaf in ([kind] if kind.NAME else _leaves(kind))]
+
+
+#: Every event by its name.
+CATALOGUE: dict[str, type[Event]] = {kind.NAME: kind for kind in _leaves(Event)}

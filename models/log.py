@@ -1,0 +1,128 @@
+"""Writing log lines: one flat JSON object a line, to standard output or to a file that may be rotated.
+
+structlog renders and writes; the catalogue decides what can be said. Nothing else in the project writes a log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+import structlog
+
+from models.events import Observed
+from models.journal import observed_line
+
+Line = dict[str, int | str | bool | None]
+
+
+class Log:
+    """A place where lines go. Safe to share between threads; a line is written with one system call."""
+
+    def __init__(self, sink: Sink, service: str) -> None:
+        self.service = service  #: the field `service.name` of every line
+        self.version = _version()
+        self._logger = structlog.wrap_logger(
+            structlog.BytesLogger(cast(IO[bytes], sink)), processors=[_render], cache_logger_on_first_use=True
+        )
+        self._sink = sink
+
+    @classmethod
+    @contextmanager
+    def to_file(cls, path: Path, service: str) -> Iterator[Log]:
+        """Append to `path`, made with its folder if need be (0600), and opened again when it was rotated."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sink = Sink(path)
+        try:
+            yield cls(sink, service)
+        finally:
+            sink.close()
+
+    @classmethod
+    @contextmanager
+    def to_stdout(cls, service: str) -> Iterator[Log]:
+        """For the worker and the scheduler: whoever runs them collects their standard output."""
+        sys.stdout.flush()
+        # Its own descriptor: Dramatiq replaces sys.stdout in a worker by a pipe without a buffer.
+        sink = Sink(None)
+        try:
+            yield cls(sink, service)
+        finally:
+            sink.close()
+
+    def observe(self, event: Observed) -> None:
+        """Write an operational event, stamped with the host's clock."""
+        self.write(observed_line(event, now=datetime.now(UTC), service=self.service, version=self.version))
+
+    def write(self, line: Line) -> None:
+        """Write one line as it is. Raises OSError if it cannot be written."""
+        self._logger.info(**line)
+
+    def sync(self) -> None:
+        """Return when what was written is on the disk: a sealed line is marked emitted only after this."""
+        self._sink.sync()
+
+
+class Sink:
+    """An append-only file that is opened again when it was rotated; None is standard output."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._descriptor = self._open()
+
+    def write(self, data: bytes) -> int:
+        """All of `data`, in one system call where the system allows."""
+        with self._lock:
+            self._reopen_if_rotated()
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def sync(self) -> None:
+        """To the disk; a pipe has none."""
+        if self._path is not None:
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+    def _open(self) -> int:
+        if self._path is None:
+            return os.dup(1)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def _reopen_if_rotated(self) -> None:
+        if self._path is None:
+            return
+        try:
+            same = os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:
+            same = False
+        if not same:
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+
+
+def _render(_logger: Any, _method: str, line: Any) -> bytes:
+    return orjson.dumps(line)
+
+
+def _version() -> str:
+    try:
+        return version("despensa")
+    except PackageNotFoundError:
+        return "0.1.0"

@@ -1,0 +1,312 @@
+"""The database: one engine, transactions, named queries, and the database's own clock.
+
+A transaction is short, and no network call is made inside one. On SQLite it begins IMMEDIATE, so a writer waits
+its turn instead of failing half-way; on PostgreSQL it is READ COMMITTED with explicit row locks.
+"""
+
+import getpass
+import hashlib
+import os
+import pwd
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, Row, create_engine, event, select
+from sqlalchemy import text as sql_text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.sql.elements import TextClause
+
+from models.columns import UtcInstant
+from models.errors import NotFound
+from models.tables import Table
+
+#: Below the lease of 15 s, so that a session of a dead or stuck worker never outlives its lease.
+STATEMENT_TIMEOUT_S = 12
+LOCK_TIMEOUT_S = 10
+IDLE_TIMEOUT_S = 10
+#: Planning, discarding and importing whole locations are one statement each.
+LONG_STATEMENT_TIMEOUT_S = 3600
+SQLITE_BUSY_TIMEOUT_S = 60
+
+T = TypeVar("T", bound=Table)
+
+
+class Query:
+    """A named SQL statement with a purpose line, the same on both databases unless `sqlite` says otherwise.
+
+    Instants are recognised by name, in parameters and results: `now`, and whatever ends in `_at` or `_until`.
+    SQLite has one writer and no row locks: a trailing `FOR UPDATE …` is taken off there.
+    """
+
+    _NAME = re.compile(r"\s*--\s*(?P<name>[a-z_]+):\s*(?P<purpose>.+)")
+    _LOCK = re.compile(r"\bFOR (UPDATE|SHARE|NO KEY UPDATE)( OF \w+)?( SKIP LOCKED| NOWAIT)?\s*;?\s*$")
+    _INSTANT = re.compile(r"\b(\w+_(?:at|until))\b")
+    _PARAMETER = re.compile(r"(?<!:):(now|\w+_(?:at|until))\b")
+
+    def __init__(self, postgresql: str, *, sqlite: str | None = None) -> None:
+        found = self._NAME.match(postgresql)
+        if found is None:
+            raise ValueError("a query begins with `-- name: purpose`")
+        self.name = found["name"]
+        self.purpose = found["purpose"]
+        self._texts = {
+            "postgresql": self._typed(postgresql),
+            "sqlite": self._typed(self._unlocked(sqlite or postgresql)),
+        }
+
+    def on(self, dialect: str) -> Any:
+        """The statement for this dialect."""
+        return self._texts[dialect]
+
+    @classmethod
+    def _unlocked(cls, statement: str) -> str:
+        return cls._LOCK.sub("", statement.rstrip())
+
+    @classmethod
+    def _typed(cls, statement: str) -> Any:
+        clause: TextClause = sql_text(statement)
+        names = sorted(set(cls._PARAMETER.findall(statement)))
+        if names:
+            from sqlalchemy import bindparam
+
+            clause = clause.bindparams(*(bindparam(name, type_=UtcInstant()) for name in names))
+        if not re.search(r"\bRETURNING\b|^\s*(?:--[^\n]*\n|\s)*(?:SELECT|WITH)\b", statement, re.IGNORECASE):
+            return clause
+        instants = sorted(set(cls._INSTANT.findall(statement)))
+        return clause.columns(**{name: UtcInstant() for name in instants}) if instants else clause
+
+
+class Tx:
+    """One transaction. Everything read or written in it goes through here."""
+
+    def __init__(self, connection: Connection, *, now: Callable[[], datetime]) -> None:
+        self.connection = connection
+        self.dialect = connection.dialect.name
+        self._host_now = now
+        self._now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, read once per transaction; the host's on SQLite. For leases, stamps and back-off."""
+        if self._now is None:
+            if self.dialect == "sqlite":
+                self._now = self._host_now()
+            else:
+                self._now = self.connection.execute(sql_text("SELECT clock_timestamp()")).scalar_one().astimezone(UTC)
+        return self._now
+
+    @property
+    def operator(self) -> str:
+        """Who acts: `session_user` on PostgreSQL, the login of the operating system on SQLite. Nobody can set it."""
+        if self.dialect == "sqlite":
+            return os_login()
+        return str(self.connection.execute(sql_text("SELECT session_user")).scalar_one())
+
+    def execute(self, query: Query, **parameters: object) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._run(query, parameters).rowcount
+
+    def execute_many(self, query: Query, rows: Sequence[dict[str, object]]) -> None:
+        """Run a statement once for each row."""
+        if rows:
+            self.connection.execute(query.on(self.dialect), rows)
+
+    def all(self, query: Query, **parameters: object) -> Sequence[Row[Any]]:
+        """The rows. The query itself has a LIMIT, or a bound that its purpose line states."""
+        return self._run(query, parameters).all()
+
+    def stream(self, query: Query, *, size: int = 10_000, **parameters: object) -> Iterator[Row[Any]]:
+        """The rows, fetched `size` at a time, for results that do not fit in memory."""
+        result = self.connection.execution_options(yield_per=size).execute(query.on(self.dialect), parameters)
+        yield from result
+
+    def one(self, query: Query, **parameters: object) -> Row[Any]:
+        """The only row."""
+        return self._run(query, parameters).one()
+
+    def first(self, query: Query, **parameters: object) -> Row[Any] | None:
+        """The only row, or None."""
+        return self._run(query, parameters).one_or_none()
+
+    def scalar(self, query: Query, **parameters: object) -> Any:
+        """The first column of the only row, or None without a row."""
+        return self._run(query, parameters).scalar_one_or_none()
+
+    def find(self, table: type[T], *where: Any, lock: bool = False) -> T | None:
+        """The one row of `table` that matches, or None. `lock` holds it until the transaction ends (PostgreSQL)."""
+        rows = self.list(table, *where, limit=2, lock=lock)
+        if len(rows) > 1:
+            raise LookupError(f"more than one row of {table.__name__} matches")
+        return rows[0] if rows else None
+
+    def get(self, table: type[T], *where: Any, lock: bool = False) -> T:
+        """As `find`. Raises NotFound where there is no such row."""
+        row = self.find(table, *where, lock=lock)
+        if row is None:
+            raise NotFound(f"no such {table.__name__.lower()}")
+        return row
+
+    def list(self, table: type[T], *where: Any, order: Any = None, limit: int = 10_000, lock: bool = False) -> list[T]:
+        """Up to `limit` rows of `table`, by `order` or else by key, detached from the database."""
+        columns: Any = table.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+        statement = select(columns).where(*where).limit(limit)
+        statement = statement.order_by(*(order if order is not None else columns.primary_key.columns))
+        if lock:
+            statement = statement.with_for_update()
+        return [table(**row._mapping) for row in self.connection.execute(statement)]
+
+    def add(self, row: T) -> T:
+        """Insert one row, and fill its key if the database counts it."""
+        columns: Any = row.__table__  # type: ignore[attr-defined]
+        values = {name: getattr(row, name) for name in columns.columns.keys()}  # noqa: SIM118  # a SQLAlchemy collection
+        counted = columns.primary_key.columns.keys()
+        if len(counted) == 1 and values[counted[0]] is None:
+            values.pop(counted[0])
+            result = self.connection.execute(columns.insert().values(**values).returning(columns.c[counted[0]]))
+            setattr(row, counted[0], result.scalar_one())
+        else:
+            self.connection.execute(columns.insert().values(**values))
+        return row
+
+    def allow_long_statement(self) -> None:
+        """For the statements that handle a whole location at once."""
+        if self.dialect == "postgresql":
+            self.connection.execute(sql_text(f"SET LOCAL statement_timeout = '{LONG_STATEMENT_TIMEOUT_S}s'"))
+            self.connection.execute(
+                sql_text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONG_STATEMENT_TIMEOUT_S}s'")
+            )
+
+    def commit_asynchronously(self) -> None:
+        """Let this commit be lost by a crash of the database: only for facts that cost seconds, never money."""
+        if self.dialect == "postgresql":
+            self.connection.execute(sql_text("SET LOCAL synchronous_commit = off"))
+
+    def _run(self, query: Query, parameters: dict[str, object]) -> CursorResult[Any]:
+        return self.connection.execute(query.on(self.dialect), parameters)
+
+
+class Database:
+    """One engine, made in an entry point and passed down."""
+
+    def __init__(self, url: str, *, now: Callable[[], datetime] | None = None) -> None:
+        self.url: URL = make_url(url)
+        self.dialect = self.url.get_backend_name()
+        self._now = now or (lambda: datetime.now(UTC))
+        self.engine = _sqlite_engine(self.url) if self.dialect == "sqlite" else _postgresql_engine(self.url)
+
+    @property
+    def name(self) -> str:
+        """What to call this database on a screen: without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tx]:
+        """Begin, yield, commit; roll back on any exception. On SQLite it waits for the single writer."""
+        with self.engine.begin() as connection:
+            yield Tx(connection, now=self._now)
+
+    @contextmanager
+    def reading(self) -> Iterator[Tx]:
+        """A transaction that only reads: on SQLite it does not wait for the writer."""
+        engine = self.engine.execution_options(reading=True)
+        with engine.connect() as connection:
+            yield Tx(connection, now=self._now)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def os_login() -> str:
+    """The login of the operating system, from its user table: the environment cannot change it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else getpass.getuser()
+
+
+def seconds(number: float) -> timedelta:
+    """A duration, for arithmetic on `tx.now`."""
+    return timedelta(seconds=number)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    # timeout is the busy timeout: how long a writer waits for the one before it.
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we begin ourselves: the driver's deferred begin fails half-way
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.create_aggregate("digest_lines", 3, _DigestLines)  # type: ignore[arg-type]
+        connection.create_aggregate("digest_batches", 2, _DigestBatches)  # type: ignore[arg-type]
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    options = (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s "
+        f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_S}s"
+    )
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=20,
+        hide_parameters=True,  # an error's text must not carry a family
+        connect_args={
+            "options": options,
+            "connect_timeout": 5,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
+    )
+
+
+class _DigestLines:
+    """SQLite's twin of the SQL in scheduler.plan: SHA-256 over `id:household:amount` lines in id order."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, int, int]] = []
+
+    def step(self, line_id: int, household_id: int, amount_minor: int) -> None:
+        """One line."""
+        self._rows.append((line_id, household_id, amount_minor))
+
+    def finalize(self) -> str:
+        """The digest, in hexadecimal."""
+        text = "\n".join(":".join(map(str, row)) for row in sorted(self._rows))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _DigestBatches:
+    """SQLite's twin: SHA-256 over the digests of batches in order of their first ids."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, str]] = []
+
+    def step(self, first_id: int, digest: str) -> None:
+        """One batch."""
+        self._rows.append((first_id, digest))
+
+    def finalize(self) -> str:
+        """The digest, in hexadecimal."""
+        return hashlib.sha256("\n".join(digest for _, digest in sorted(self._rows)).encode()).hexdigest()
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an embedded database."""
+    return f"sqlite:///{path}"

@@ -1,0 +1,470 @@
+"""The tables. A `#:` comment says what a column holds and who sets it.
+
+Instants are UTC and end in `_at` or `_until`; amounts are minor units and end in `_minor`.
+Rows of `disbursement`, `voucher`, `transfer`, `journal` and `seal` are never updated: triggers in the first
+migration refuse it, and refuse deletes (of lines: once their run was released).
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import CheckConstraint, Index, MetaData, UniqueConstraint
+from sqlalchemy import text as sql
+from sqlmodel import SQLModel
+
+from models.columns import big, flag, identity, instant, integer, text
+from models.states import Approval, BatchState, CaseOutcome, CaseReason, CaseState, NoticeState, RunState
+
+#: A run's lines have ids run id × this + row number: disjoint ranges by construction.
+LINES_PER_RUN = 10_000_000
+#: Range check of every amount, in minor units. A hundred billion: far above any fund, far below 2**63.
+AMOUNT_MINOR_MAX = 10**13
+
+
+class Table(SQLModel):
+    """What all tables share: names for constraints, so that migrations and errors can speak of them."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def _table(*args: Any, counted: bool = False) -> Any:
+    return (*args, {"sqlite_strict": True, "sqlite_autoincrement": counted})
+
+
+def _amount(column: str, *, low: int = 0) -> CheckConstraint:
+    return CheckConstraint(f"{column} BETWEEN {low} AND {AMOUNT_MINOR_MAX}", name=column)
+
+
+def _one_of(column: str, values: Any) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
+def _cycle(column: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} >= '2000-01' AND {column} < '2200-01' AND length({column}) = 7", name=column)
+
+
+class Programme(Table, table=True):
+    """Rules and money of one voucher programme. Set by `despensa import`."""
+
+    __table_args__ = _table(
+        _amount("base_minor"),
+        _amount("per_member_minor"),
+        _amount("cap_minor", low=1),
+        _amount("policy_run_max_minor"),
+        CheckConstraint("cycles BETWEEN 1 AND 120", name="cycles"),
+        CheckConstraint("validity_days BETWEEN 1 AND 3660", name="validity_days"),
+        CheckConstraint("payday_day BETWEEN 1 AND 28", name="payday_day"),
+        CheckConstraint("round_to_minor BETWEEN 1 AND 1000000", name="round_to_minor"),
+        _one_of("approval", Approval),
+        counted=True,
+    )
+    id: int = identity()
+    code: str = text(unique=True)  #: as operators type it: northern-mexico
+    name: str = text()
+    currency: str = text()  #: ISO 4217, of the vouchers and the funds
+    value_currency: str = text()  #: ISO 4217, of the transfer value
+    base_minor: int = big()  #: transfer value, in value_currency
+    per_member_minor: int = big()
+    cap_minor: int = big()
+    round_to_minor: int = big()  #: amounts are rounded half even to a multiple of this, in currency
+    cycles: int = integer()  #: months of an enrolment whose row does not say another number
+    validity_days: int = integer()
+    payday_day: int = integer()
+    payday_time: str = text()  #: local, HH:MM
+    approval: str = text()
+    policy_run_max_minor: int = big()  #: the policy approves runs up to this total, in currency
+    permitted_goods: str = text()  #: JSON list of text
+    excluded_goods: str = text()  #: JSON list of text
+
+
+class Location(Table, table=True):
+    """A municipality, by its five-digit INEGI code. Set by `despensa import`."""
+
+    __table_args__ = _table(CheckConstraint("length(code) = 5", name="code"))
+    code: str = text(key=True)
+    name: str = text()
+    state: str = text()
+    time_zone: str = text()  #: IANA name, checked against the installed data at import
+
+
+class ProgrammeLocation(Table, table=True):
+    """Where a programme runs, and since when. Set by `despensa import`."""
+
+    __tablename__ = "programme_location"
+    __table_args__ = _table(_cycle("first_cycle"))
+    programme_id: int = big(references="programme.id", key=True)
+    location_code: str = text(references="location.code", key=True)
+    first_cycle: str = text()
+
+
+class Store(Table, table=True):
+    """A partner shop of one location. Set by `despensa import`; the last three columns by workers.notify."""
+
+    __table_args__ = _table(
+        Index("ix_store_location_code", "location_code"),
+        CheckConstraint("secret_version >= 1", name="secret_version"),
+    )
+    id: str = text(key=True)  #: as the programme's files call it: TIJ-01
+    name: str = text()
+    location_code: str = text(references="location.code")
+    url: str = text()  #: where notices are posted
+    active: bool = flag()
+    secret_version: int = integer(default=1)  #: the signing secret is derived from the webhook key and this
+    #: UTC; until then the secret before this version signs too. Set by `store secret --rotate`
+    previous_secret_until: datetime | None = instant(default=None)
+    failures: int = integer(default=0)  #: consecutive failed attempts; 0 after a delivery
+    breaker_until: datetime | None = instant(default=None)  #: database clock; nothing is sent before
+
+
+class Fund(Table, table=True):
+    """A donor's money for a programme, kept in the voucher's currency. The only stored balance."""
+
+    __table_args__ = _table(
+        _amount("balance_minor"),
+        UniqueConstraint("programme_id", "code"),
+        UniqueConstraint("programme_id", "position"),
+        counted=True,
+    )
+    id: int = identity()
+    programme_id: int = big(references="programme.id")
+    code: str = text()
+    donor: str = text()
+    currency: str = text()
+    position: int = integer()  #: releases draw on the lowest first
+    balance_minor: int = big()  #: free money; changed only by models.books
+
+
+class ExchangeRate(Table, table=True):
+    """One unit of `from_currency` in `to_currency`, for one cycle. Set by `despensa import`."""
+
+    __tablename__ = "exchange_rate"
+    __table_args__ = _table(_cycle("cycle"), CheckConstraint("rate_millionths > 0", name="rate_millionths"))
+    programme_id: int = big(references="programme.id", key=True)
+    cycle: str = text(key=True)
+    from_currency: str = text()
+    to_currency: str = text()
+    rate_millionths: int = big()
+    source: str = text()
+    rate_date: str = text()  #: YYYY-MM-DD, as the source states it
+
+
+class Household(Table, table=True):
+    """A family. Personal data: these columns never leave the database but in hand-over files and backups."""
+
+    __table_args__ = _table(
+        UniqueConstraint("registration_id"),
+        CheckConstraint("members BETWEEN 1 AND 40", name="members"),
+        Index("ix_household_location_code", "location_code"),
+        counted=True,
+    )
+    id: int = identity()
+    registration_id: str = text()
+    location_code: str = text(references="location.code")
+    members: int = integer()
+    group_code: str = text()
+
+
+class Enrolment(Table, table=True):
+    """A household's place in a programme: its window of months, and whether they are paid."""
+
+    __table_args__ = _table(
+        _cycle("first_cycle"),
+        _cycle("last_cycle"),
+        CheckConstraint("first_cycle <= last_cycle", name="window"),
+        _one_of("status", ("active", "held", "stopped")),
+    )
+    programme_id: int = big(references="programme.id", key=True)
+    household_id: int = big(references="household.id", key=True)
+    first_cycle: str = text()
+    last_cycle: str = text()  #: first_cycle + cycles − 1
+    status: str = text()  #: EnrolmentStatus; read by the next plan
+    reason_code: str = text(default="")  #: why held or stopped
+
+
+class ExpectedSlot(Table, table=True):
+    """A slot whose `slot.expected` was journalled. Set by scheduler.due."""
+
+    __tablename__ = "expected_slot"
+    __table_args__ = _table(_cycle("cycle"))
+    programme_id: int = big(references="programme.id", key=True)
+    location_code: str = text(references="location.code", key=True)
+    cycle: str = text(key=True)
+
+
+class Run(Table, table=True):
+    """One programme, location, cycle and part: what is planned, approved, released and completed."""
+
+    __table_args__ = _table(
+        UniqueConstraint("programme_id", "location_code", "cycle", "part"),
+        CheckConstraint("part >= 1", name="part"),
+        _one_of("state", RunState),
+        _amount("planned_minor"),
+        _cycle("cycle"),
+        CheckConstraint("approved_by IS NULL OR approved_by <> planned_by OR approval = 'policy'", name="four_eyes"),
+        Index("ix_run_state", "state"),
+        counted=True,
+    )
+    id: int = identity()
+    programme_id: int = big(references="programme.id")
+    location_code: str = text(references="location.code")
+    cycle: str = text()
+    part: int = integer()
+    state: str = text(default=RunState.PLANNED)
+    late: bool = flag(default=False)  #: planned after its slot was late, or by catch-up
+    opens_at: datetime = instant()  #: the payday, from which it may be released
+    lines: int = integer(default=0)  #: set by plan
+    planned_minor: int = big(default=0)  #: sum of the lines, set by plan
+    digest: str = text(default="")  #: over the digests of its batches, set by plan
+    currency: str = text()
+    value_currency: str = text()
+    rate_millionths: int | None = big(default=None)  #: frozen at plan; None where the currencies are the same
+    rate_source: str = text(default="")
+    rate_date: str = text(default="")
+    round_to_minor: int = big()
+    validity_days: int = integer()
+    batch_lines_max: int = integer()
+    planned_by: str = text()
+    planned_at: datetime = instant()
+    approval: str | None = text(default=None)  #: 'person' or 'policy', set by approve
+    approved_by: str | None = text(default=None)
+    approved_at: datetime | None = instant(default=None)
+    approved_digest: str | None = text(default=None)  #: what the approval binds; release compares
+    released_at: datetime | None = instant(default=None)
+    completed_at: datetime | None = instant(default=None)
+    blocked: str = text(default="")  #: why the last tick could not go on; journalled when it changes
+
+
+class RunGroup(Table, table=True):
+    """Families and amount per group, frozen at plan; for suppressed reports only."""
+
+    __tablename__ = "run_group"
+    __table_args__ = _table()
+    run_id: int = big(references="run.id", key=True)
+    group_code: str = text(key=True)
+    families: int = integer()
+    amount_minor: int = big()
+
+
+class RunAmount(Table, table=True):
+    """What a household of so many members gets in this run: converted once, at plan."""
+
+    __tablename__ = "run_amount"
+    __table_args__ = _table(_amount("amount_minor", low=1))
+    run_id: int = big(references="run.id", key=True)
+    members: int = big(key=True)
+    amount_minor: int = big()
+
+
+class Disbursement(Table, table=True):
+    """One line of a run: this household is owed this amount. Never updated.
+
+    The unique key over programme, household and cycle is promise 1.
+    """
+
+    __table_args__ = _table(
+        UniqueConstraint("programme_id", "household_id", "cycle"),
+        _amount("amount_minor", low=1),
+    )
+    id: int = big(key=True)  #: run id × LINES_PER_RUN + row number
+    programme_id: int = big()
+    household_id: int = big(references="household.id")
+    cycle: str = text()
+    amount_minor: int = big()
+
+
+class Batch(Table, table=True):
+    """A contiguous range of one run's lines."""
+
+    __table_args__ = _table(
+        _one_of("state", BatchState),
+        CheckConstraint("first_id <= last_id", name="range"),
+        CheckConstraint("(state = 'done') = (credited_at IS NOT NULL)", name="done"),
+        Index("ix_batch_run_id", "run_id", "first_id"),
+        Index(
+            "ix_batch_open", "run_id", "id", sqlite_where=sql("state = 'open'"), postgresql_where=sql("state = 'open'")
+        ),
+        counted=True,
+    )
+    id: int = identity()
+    run_id: int = big(references="run.id")
+    first_id: int = big()
+    last_id: int = big()
+    lines: int = integer()  #: lines that this batch is to credit, when it was made
+    amount_minor: int = big()
+    digest: str = text(default="")  #: SHA-256 over its lines, set by plan
+    fund_id: int | None = big(default=None, references="fund.id")  #: fixed at release: every voucher is one donor's
+    state: str = text()
+    attempts: int = integer(default=0)  #: takes that were not given back
+    token: str | None = text(default=None)  #: of the take that holds it
+    lease_until: datetime | None = instant(default=None)  #: database clock; set by take, cleared when work ends
+    stamped_at: datetime | None = instant(default=None)  #: database clock; set by dispatch before it sends
+    next_attempt_at: datetime | None = instant(default=None)
+    given_back_at: datetime | None = instant(default=None)  #: first of the attempts given back in a row
+    last_error: str = text(default="")  #: type and SQLSTATE of the last failed attempt, never its text
+    exhausted_at: datetime | None = instant(default=None)  #: set by the sweep when it splits or stops it
+    credited: int | None = integer(default=None)  #: vouchers it inserted; write-once
+    credited_minor: int | None = big(default=None)
+    credited_at: datetime | None = instant(default=None)
+
+
+class Voucher(Table, table=True):
+    """The credit given for a disbursement. Its number is the id with a check digit; its PIN is never stored."""
+
+    __table_args__ = _table()
+    id: int = big(references="disbursement.id", key=True)
+    batch_id: int = big()  #: the batch that credited it: its fund, its instant
+    key_version: int = integer()  #: of the PIN key
+
+
+class Case(Table, table=True):
+    """A line that needs another try or a person."""
+
+    __tablename__ = "cases"
+    __table_args__ = _table(
+        _one_of("reason", CaseReason),
+        _one_of("state", CaseState),
+        CheckConstraint("(state = 'open') = (outcome IS NULL)", name="outcome"),
+        CheckConstraint(f"outcome IS NULL OR outcome IN ({', '.join(repr(str(o)) for o in CaseOutcome)})", name="how"),
+        Index(
+            "uq_cases_open",
+            "disbursement_id",
+            unique=True,
+            sqlite_where=sql("state = 'open'"),
+            postgresql_where=sql("state = 'open'"),
+        ),
+        Index("ix_cases_disbursement_id", "disbursement_id"),
+        Index("ix_cases_run_id", "run_id", "state"),
+        counted=True,
+    )
+    id: int = identity()
+    disbursement_id: int = big(references="disbursement.id")
+    run_id: int = big(references="run.id")
+    fund_id: int = big(references="fund.id")
+    reason: str = text()
+    state: str = text(default=CaseState.OPEN)
+    reserved: bool = flag()  #: whether the run's reserve still holds its amount
+    attempts: int = integer()
+    next_attempt_at: datetime | None = instant(default=None)  #: None waits for a person
+    last_error: str = text(default="")
+    opened_at: datetime = instant()
+    closed_at: datetime | None = instant(default=None)
+    outcome: str | None = text(default=None)
+    closed_by: str | None = text(default=None)
+    evidence: str = text(default="")  #: a person's reference to the proof, for `resolve --paid`
+
+
+class Transfer(Table, table=True):
+    """A double entry: one amount, out of one account and into another. Never updated, never deleted.
+
+    deposit: donor → fund. reserve: fund → run reserve. credit: run reserve → vouchers outstanding.
+    unreserve: run reserve → fund.
+    """
+
+    __table_args__ = _table(
+        _one_of("kind", ("deposit", "reserve", "credit", "unreserve")),
+        _amount("amount_minor", low=1),
+        CheckConstraint("(kind = 'deposit') = (run_id IS NULL)", name="run_id"),
+        Index(
+            "uq_transfer_credit_batch_id",
+            "batch_id",
+            unique=True,
+            sqlite_where=sql("kind = 'credit' AND batch_id IS NOT NULL"),
+            postgresql_where=sql("kind = 'credit' AND batch_id IS NOT NULL"),
+        ),
+        Index("ix_transfer_run_id", "run_id"),
+        Index("ix_transfer_fund_id", "fund_id"),
+        counted=True,
+    )
+    id: int = identity()
+    kind: str = text()
+    fund_id: int = big(references="fund.id")
+    run_id: int | None = big(default=None, references="run.id")
+    batch_id: int | None = big(default=None, references="batch.id")
+    case_id: int | None = big(default=None, references="cases.id")
+    amount_minor: int = big()
+    currency: str = text()
+    transferred_at: datetime = instant()
+
+
+class Notice(Table, table=True):
+    """One message to one store about one run."""
+
+    __table_args__ = _table(
+        UniqueConstraint("run_id", "store_id", "number"),
+        UniqueConstraint("webhook_id"),
+        _one_of("state", NoticeState),
+        Index("ix_notice_due", "id", sqlite_where=sql("state = 'due'"), postgresql_where=sql("state = 'due'")),
+        Index("ix_notice_store_id", "store_id"),
+        counted=True,
+    )
+    id: int = identity()
+    run_id: int = big(references="run.id")
+    store_id: str = text(references="store.id")
+    number: int = integer()  #: a later notice of the same run and store has the next one
+    webhook_id: str = text()  #: the same on every attempt
+    vouchers: int = integer()  #: the run's so far, frozen when the notice was made
+    amount_minor: int = big()
+    state: str = text(default=NoticeState.DUE)
+    attempts: int = integer(default=0)
+    token: str | None = text(default=None)
+    lease_until: datetime | None = instant(default=None)
+    stamped_at: datetime | None = instant(default=None)
+    next_attempt_at: datetime = instant()
+    tried_at: datetime | None = instant(default=None)  #: end of the last attempt
+    delivered_at: datetime | None = instant(default=None)
+    last_error: str = text(default="")
+
+
+class Journal(Table, table=True):
+    """A business event, written in the transaction of the fact. Never updated, never deleted."""
+
+    __table_args__ = _table(Index("ix_journal_run_id", "run_id"), counted=True)
+    id: int = identity()
+    event: str = text()
+    level: str = text()
+    run_id: int | None = big(default=None)
+    recorded_at: datetime = instant()
+    fields: str = text()  #: canonical JSON object: sorted keys, no spaces, integers and text only
+
+
+class Seal(Table, table=True):
+    """The place of a committed event in the log. Inserted by scheduler.seal, never updated."""
+
+    __table_args__ = _table(UniqueConstraint("journal_id"), UniqueConstraint("prev_hash"))
+    seq: int = big(key=True)
+    journal_id: int = big(references="journal.id")
+    prev_hash: str = text()
+    hash: str = text()
+
+
+class JournalHead(Table, table=True):
+    """One row, id 1: the last seal, and how far the log has been written. Its lock makes one sealer at a time."""
+
+    __tablename__ = "journal_head"
+    __table_args__ = _table(CheckConstraint("id = 1", name="single"))
+    id: int = big(key=True)
+    seq: int = big()
+    hash: str = text()
+    emitted_seq: int = big()
+
+
+class Sighting(Table, table=True):
+    """When a scheduler or a worker was last seen."""
+
+    __table_args__ = _table(_one_of("role", ("scheduler", "worker")))
+    role: str = text(key=True)
+    instance: str = text(key=True)  #: host and process id
+    seen_at: datetime = instant()
+
+
+def run_code(run: Run) -> str:
+    """A run as operators type it: `2026-12/02004`, with `.2` for part 2."""
+    return f"{run.cycle}/{run.location_code}" + (f".{run.part}" if run.part > 1 else "")
