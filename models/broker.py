@@ -13,6 +13,7 @@ from typing import Any, cast
 import dramatiq
 import orjson
 import redis
+from dramatiq.broker import MessageProxy
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.encoder import Encoder, MessageData
 from dramatiq.errors import ConnectionClosed
@@ -48,8 +49,11 @@ class SafeConsumer(_RedisConsumer):
             return
 
     def __next__(self) -> Any:
-        """As the parent's."""
-        return self._guarded(super().__next__)
+        """As the parent's; a message that names another queue is acknowledged where it was found."""
+        message = self._guarded(super().__next__)
+        if message is not None and message.queue_name != self.queue_name:
+            return MessageProxy(message._message.copy(queue_name=self.queue_name))
+        return message
 
     @staticmethod
     def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:

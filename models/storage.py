@@ -39,11 +39,11 @@ class Query:
     """A named SQL statement with a purpose line, the same on both databases unless `sqlite` says otherwise.
 
     Instants are recognised by name, in parameters and results: `now`, and whatever ends in `_at` or `_until`.
-    SQLite has one writer and no row locks: a trailing `FOR UPDATE …` is taken off there.
+    SQLite has one writer and no row locks: `FOR UPDATE …` is taken off there.
     """
 
     _NAME = re.compile(r"\s*--\s*(?P<name>[a-z_]+):\s*(?P<purpose>.+)")
-    _LOCK = re.compile(r"\bFOR (UPDATE|SHARE|NO KEY UPDATE)( OF \w+)?( SKIP LOCKED| NOWAIT)?\s*;?\s*$")
+    _LOCK = re.compile(r"\bFOR (UPDATE|SHARE|NO KEY UPDATE)( OF \w+)?( SKIP LOCKED| NOWAIT)?")
     _INSTANT = re.compile(r"\b(\w+_(?:at|until))\b")
     _PARAMETER = re.compile(r"(?<!:):(now|\w+_(?:at|until))\b")
 
@@ -64,7 +64,7 @@ class Query:
 
     @classmethod
     def _unlocked(cls, statement: str) -> str:
-        return cls._LOCK.sub("", statement.rstrip())
+        return cls._LOCK.sub("", statement)
 
     @classmethod
     def _typed(cls, statement: str) -> Any:

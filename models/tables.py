@@ -309,7 +309,7 @@ class Batch(Table, table=True):
     next_attempt_at: datetime | None = instant(default=None)
     given_back_at: datetime | None = instant(default=None)  #: first of the attempts given back in a row
     last_error: str = text(default="")  #: type and SQLSTATE of the last failed attempt, never its text
-    exhausted_at: datetime | None = instant(default=None)  #: set by the sweep when it splits or stops it
+    ended_at: datetime | None = instant(default=None)  #: split, or stopped: its lines are other batches' or cases
     credited: int | None = integer(default=None)  #: vouchers it inserted; write-once
     credited_minor: int | None = big(default=None)
     credited_at: datetime | None = instant(default=None)
@@ -320,7 +320,7 @@ class Voucher(Table, table=True):
 
     __table_args__ = _table()
     id: int = big(references="disbursement.id", key=True)
-    batch_id: int = big()  #: the batch that credited it: its fund, its instant
+    batch_id: int | None = big(default=None)  #: the batch that credited it; None where a person resolved its case
     key_version: int = integer()  #: of the PIN key
 
 

@@ -325,7 +325,7 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", models.columns.UtcInstant(timezone=True), nullable=True),
         sa.Column("given_back_at", models.columns.UtcInstant(timezone=True), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=False),
-        sa.Column("exhausted_at", models.columns.UtcInstant(timezone=True), nullable=True),
+        sa.Column("ended_at", models.columns.UtcInstant(timezone=True), nullable=True),
         sa.Column("credited", sa.Integer(), nullable=True),
         sa.Column(
             "credited_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=True
@@ -511,9 +511,7 @@ def upgrade() -> None:
     op.create_table(
         "voucher",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
-        sa.Column(
-            "batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
-        ),
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=True),
         sa.Column("key_version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["id"], ["disbursement.id"], name=op.f("fk_voucher_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_voucher")),

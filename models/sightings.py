@@ -1,0 +1,38 @@
+"""Who was seen: schedulers and workers record every minute that they are alive."""
+
+import os
+import socket
+
+from models.storage import Database, Query, seconds
+
+#: One that was not seen for so long is not there: two minutes and a half, for a sighting a minute.
+SEEN_WITHIN_S = 150
+
+SEE = Query("""
+-- see: a scheduler or worker was here
+INSERT INTO sighting (role, instance, seen_at) VALUES (:role, :instance, :now)
+ON CONFLICT (role, instance) DO UPDATE SET seen_at = excluded.seen_at
+""")
+
+COUNT_SEEN = Query("""
+-- count_seen: how many of a role were seen lately
+SELECT COUNT(*) FROM sighting WHERE role = :role AND seen_at >= :since_at
+""")
+
+
+def see(database: Database, role: str) -> None:
+    """Record that this scheduler or worker is alive."""
+    with database.transaction() as tx:
+        tx.commit_asynchronously()
+        tx.execute(SEE, role=role, instance=instance(), now=tx.now)
+
+
+def seen_lately(database: Database, role: str) -> int:
+    """How many schedulers or workers were seen lately."""
+    with database.reading() as tx:
+        return int(tx.scalar(COUNT_SEEN, role=role, since_at=tx.now - seconds(SEEN_WITHIN_S)))
+
+
+def instance() -> str:
+    """This process, as the log names it."""
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,77 @@
+"""Dispatch: the only sender of messages. Stamp and commit, then send; what is lost on the way is sent again."""
+
+from collections.abc import Sequence
+
+import dramatiq
+import redis
+
+from models.broker import send
+from models.errors import BrokerUnreachable
+from models.messages import CreditBatch, Message, SendNotice
+from models.storage import Database, Query, Tx, seconds
+from scheduler.notices import list_due_notices, stamp_notices
+
+#: Batches stamped and unfinished at once, over all runs: what Redis and the workers have in hand.
+WINDOW = 500
+#: Notices sent a tick.
+NOTICES_MAX = 200
+#: Without a live lease, a batch is sent again so long after its stamp.
+RESEND_S = 10
+
+COUNT_IN_FLIGHT = Query("""
+-- count_in_flight: of each run with open batches, how many are stamped or leased; bounded by the open runs
+SELECT run_id, COUNT(*) AS open,
+       SUM(CASE WHEN stamped_at >= :resend_at OR lease_until >= :now THEN 1 ELSE 0 END) AS in_flight
+FROM batch WHERE state = 'open' GROUP BY run_id ORDER BY run_id
+""")
+
+STAMP_BATCHES = Query("""
+-- stamp_batches: one run's due open batches without a live lease; :limit is its share of the window
+UPDATE batch SET stamped_at = :now
+WHERE id IN (SELECT id FROM batch
+             WHERE run_id = :run_id AND state = 'open' AND attempts < :takes_max AND next_attempt_at <= :now
+               AND (lease_until IS NULL OR lease_until < :now)
+               AND (stamped_at IS NULL OR stamped_at < :resend_at)
+             ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING id
+""")
+#: As workers.credit.TAKES_MAX: what was taken so often waits for the sweep. A test keeps the two equal.
+TAKES_MAX = 2
+
+
+def dispatch(database: Database, broker: dramatiq.Broker) -> int:
+    """Send what is due. Returns how many messages Redis took. Raises BrokerUnreachable; the stamps then expire."""
+    with database.transaction() as tx:
+        messages: list[Message] = [CreditBatch(batch_id) for batch_id in stamp_batches(tx)]
+        notices = list_due_notices(tx, limit=NOTICES_MAX)
+        stamp_notices(tx, notices)
+        messages += [SendNotice(notice_id) for notice_id in notices]
+    return send_all(broker, messages)
+
+
+def stamp_batches(tx: Tx) -> list[int]:
+    """Stamp each run's share of the window, and return what to send."""
+    times: dict[str, object] = {"now": tx.now, "resend_at": tx.now - seconds(RESEND_S)}
+    runs = tx.all(COUNT_IN_FLIGHT, **times)
+    if not runs:
+        return []
+    share = max(1, WINDOW // len(runs))
+    stamped: list[int] = []
+    for run in runs:
+        if run.in_flight < share:
+            rows = tx.all(STAMP_BATCHES, run_id=run.run_id, limit=share - run.in_flight, takes_max=TAKES_MAX, **times)
+            stamped += sorted(row.id for row in rows)
+    return stamped
+
+
+def send_all(broker: dramatiq.Broker, messages: Sequence[Message]) -> int:
+    """Hand messages to Redis. Raises BrokerUnreachable: the database still knows what is owed."""
+    try:
+        for message in messages:
+            send(broker, message)
+    except redis.RedisError as error:
+        raise BrokerUnreachable(
+            f"Redis does not take messages: {type(error).__name__}",
+            hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL: despensa doctor",
+        ) from None
+    return len(messages)

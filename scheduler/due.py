@@ -1,0 +1,169 @@
+"""Which slots are due, and which are expected: from the calendar, the places and what exists."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.calendar import Cycle, Payday, Place, Slot, is_late, is_open, slots_within_reach, upcoming_slot, zone
+from models.columns import instant_text
+from models.events import SlotExpected
+from models.journal import append
+from models.money import TransferValue, amounts_by_members
+from models.states import Approval
+from models.storage import Query, Tx
+from models.tables import ExchangeRate, ExpectedSlot, Programme
+
+LIST_PLACES = Query("""
+-- list_places: where programmes run; bounded by the number of locations in the country
+SELECT p.id AS programme_id, l.code AS location_code, l.time_zone, pl.first_cycle, p.payday_day, p.payday_time
+FROM programme_location pl JOIN programme p ON p.id = pl.programme_id JOIN location l ON l.code = pl.location_code
+ORDER BY p.id, l.code
+""")
+
+EXISTS_RUN = Query("""
+-- exists_run: whether a slot has its first run
+SELECT 1 FROM run WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle AND part = 1
+""")
+
+COUNT_ENTITLED = Query("""
+-- count_entitled: entitled families of a slot without a line, by members; at most 40 rows
+SELECT h.members, COUNT(*) AS families
+FROM household h JOIN enrolment e ON e.household_id = h.id
+WHERE h.location_code = :location_code AND e.programme_id = :programme_id AND e.status = 'active'
+  AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
+  AND NOT EXISTS (SELECT 1 FROM disbursement d
+                  WHERE d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle)
+GROUP BY h.members
+""")
+
+SUM_FUNDS = Query("""
+-- sum_funds: a programme's free money
+SELECT COALESCE(SUM(balance_minor), 0) FROM fund WHERE programme_id = :programme_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class DueSlot:
+    """A slot that should have its first run now."""
+
+    slot: Slot
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a plan of a slot would come to, and what stands in its way; amounts in the voucher's currency."""
+
+    families: int
+    amount_minor: int
+    blocked: str
+
+
+def list_places(tx: Tx) -> list[Place]:
+    """Every location of every programme. Raises UnknownZone if the installed data has lost one."""
+    return [
+        Place(
+            programme_id=row.programme_id,
+            location_code=row.location_code,
+            time_zone=zone(row.time_zone),
+            first_cycle=Cycle.parse(row.first_cycle),
+            payday=Payday(day=row.payday_day, time=dt.time.fromisoformat(row.payday_time)),
+        )
+        for row in tx.all(LIST_PLACES)
+    ]
+
+
+def list_due(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> list[DueSlot]:
+    """The open slots within reach that have no run yet, oldest first."""
+    return [
+        DueSlot(slot, late=is_late(slot, now=now))
+        for place in places
+        for slot in slots_within_reach(place, now=now)
+        if is_open(slot, now=now) and not _has_run(tx, slot)
+    ]
+
+
+def journal_expected(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> int:
+    """Journal `slot.expected` for each slot that opens within seven days, once. Returns how many."""
+    count = 0
+    for place in places:
+        slot = upcoming_slot(place, now=now)
+        if slot is None or _is_expected(tx, slot):
+            continue
+        programme = tx.get(Programme, Programme.id == place.programme_id)
+        forecast = forecast_slot(tx, programme, location_code=place.location_code, cycle=slot.cycle)
+        tx.add(ExpectedSlot(programme_id=programme.id, location_code=place.location_code, cycle=str(slot.cycle)))
+        append(
+            tx,
+            SlotExpected(
+                programme=programme.code,
+                location=place.location_code,
+                cycle=str(slot.cycle),
+                opens_at=instant_text(slot.opens_at),
+                opens_local=slot.opens_at.astimezone(place.time_zone).isoformat(timespec="minutes"),
+                families=forecast.families,
+                amount_minor=forecast.amount_minor,
+                currency=programme.currency,
+                blocked=forecast.blocked,
+            ),
+        )
+        count += 1
+    return count
+
+
+def forecast_slot(tx: Tx, programme: Programme, *, location_code: str, cycle: Cycle) -> Forecast:
+    """What planning this slot now would come to. A missing rate leaves the amount at 0."""
+    rows = tx.all(COUNT_ENTITLED, programme_id=programme.id, location_code=location_code, cycle=str(cycle))
+    families = sum(row.families for row in rows)
+    rate = find_rate(tx, programme, cycle)
+    if rate is None and programme.currency != programme.value_currency:
+        return Forecast(families, 0, "rate")
+    amounts = slot_amounts(programme, rate)
+    amount_minor = sum(amounts[row.members] * row.families for row in rows)
+    if amount_minor > tx.scalar(SUM_FUNDS, programme_id=programme.id):
+        return Forecast(families, amount_minor, "funds")
+    needs_person = programme.approval == Approval.PERSON or amount_minor > programme.policy_run_max_minor
+    return Forecast(families, amount_minor, "approval" if needs_person else "")
+
+
+def find_rate(tx: Tx, programme: Programme, cycle: Cycle) -> ExchangeRate | None:
+    """The exchange rate of a cycle, from the transfer value's currency to the voucher's."""
+    return tx.find(
+        ExchangeRate,
+        ExchangeRate.programme_id == programme.id,
+        ExchangeRate.cycle == str(cycle),
+        ExchangeRate.from_currency == programme.value_currency,
+        ExchangeRate.to_currency == programme.currency,
+    )
+
+
+def slot_amounts(programme: Programme, rate: ExchangeRate | None) -> dict[int, int]:
+    """What a household of so many members gets, in minor units of the voucher's currency."""
+    value = TransferValue(
+        base_minor=programme.base_minor,
+        per_member_minor=programme.per_member_minor,
+        cap_minor=programme.cap_minor,
+        currency=programme.value_currency,
+    )
+    return amounts_by_members(
+        value, rate_millionths=rate.rate_millionths if rate else None, round_to_minor=programme.round_to_minor
+    )
+
+
+def _has_run(tx: Tx, slot: Slot) -> bool:
+    return (
+        tx.first(EXISTS_RUN, programme_id=slot.programme_id, location_code=slot.location_code, cycle=str(slot.cycle))
+        is not None
+    )
+
+
+def _is_expected(tx: Tx, slot: Slot) -> bool:
+    return (
+        tx.find(
+            ExpectedSlot,
+            ExpectedSlot.programme_id == slot.programme_id,
+            ExpectedSlot.location_code == slot.location_code,
+            ExpectedSlot.cycle == str(slot.cycle),
+        )
+        is not None
+    )

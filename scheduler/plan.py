@@ -1,0 +1,314 @@
+"""Planning: one statement freezes the lines of a run, one more its batches.
+
+The unique key of `disbursement` over programme, household and cycle decides whose line it is: the first plan to
+insert it owns it, wherever the family is later. Planning again changes nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
+from models.errors import DespensaError, Misconfigured, RefusedByState
+from models.events import RunDiscarded, RunPlanned
+from models.journal import append
+from models.runs import lock_run, of_run
+from models.states import UNRELEASED
+from models.storage import Query, Tx
+from models.tables import LINES_PER_RUN, ExchangeRate, Location, Programme, ProgrammeLocation, Run
+from scheduler.due import COUNT_ENTITLED, find_rate, slot_amounts
+
+#: At most one new part of a run a day, so that a trickle of late imports does not become a trickle of runs.
+PART_INTERVAL = timedelta(days=1)
+
+LAST_PART = Query("""
+-- last_part: the newest part of a slot
+SELECT part, planned_at FROM run
+WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle ORDER BY part DESC LIMIT 1
+""")
+
+INSERT_RUN = Query("""
+-- insert_run: claim a slot's part; no row comes back if another plan has it
+INSERT INTO run (programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest, currency,
+                 value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days,
+                 batch_lines_max, planned_by, planned_at, blocked)
+VALUES (:programme_id, :location_code, :cycle, :part, 'planned', :late, :opens_at, 0, 0, '', :currency,
+        :value_currency, :rate_millionths, :rate_source, :rate_date, :round_to_minor, :validity_days,
+        :batch_lines_max, :planned_by, :planned_at, '')
+ON CONFLICT (programme_id, location_code, cycle, part) DO NOTHING
+RETURNING id
+""")
+
+INSERT_AMOUNTS = Query("""
+-- insert_amounts: what a household of so many members gets in this run
+INSERT INTO run_amount (run_id, members, amount_minor) VALUES (:run_id, :members, :amount_minor)
+""")
+
+INSERT_LINES = Query("""
+-- insert_lines: a line for each entitled family of the location that has none in this cycle
+INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
+SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY h.id), e.programme_id, h.id, r.cycle, a.amount_minor
+FROM run r
+JOIN household h ON h.location_code = r.location_code
+JOIN enrolment e ON e.programme_id = r.programme_id AND e.household_id = h.id
+JOIN run_amount a ON a.run_id = r.id AND a.members = h.members
+WHERE r.id = :run_id AND e.status = 'active' AND e.first_cycle <= r.cycle AND e.last_cycle >= r.cycle
+  AND NOT EXISTS (SELECT 1 FROM disbursement d
+                  WHERE d.programme_id = r.programme_id AND d.household_id = h.id AND d.cycle = r.cycle)
+ON CONFLICT (programme_id, household_id, cycle) DO NOTHING
+""")
+
+INSERT_BATCHES = Query(
+    """
+-- insert_batches: contiguous ranges of the run's lines, each with the digest of its lines
+INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
+SELECT :run_id, MIN(id), MAX(id), COUNT(*), SUM(amount_minor),
+       encode(sha256(convert_to(string_agg(id || ':' || household_id || ':' || amount_minor, chr(10) ORDER BY id),
+                                'UTF8')), 'hex'),
+       'planned', 0, ''
+FROM disbursement WHERE id BETWEEN :first_id AND :last_id
+GROUP BY (id - :first_id) / :batch_lines ORDER BY MIN(id)
+""",
+    sqlite="""
+-- insert_batches: contiguous ranges of the run's lines, each with the digest of its lines
+INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
+SELECT :run_id, MIN(id), MAX(id), COUNT(*), SUM(amount_minor), digest_lines(id, household_id, amount_minor),
+       'planned', 0, ''
+FROM disbursement WHERE id BETWEEN :first_id AND :last_id
+GROUP BY (id - :first_id) / :batch_lines ORDER BY MIN(id)
+""",
+)
+
+DIGEST_LINES = Query(
+    """
+-- digest_lines: the digest of a run, from its rows as they are now
+SELECT encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex')
+FROM (SELECT MIN(id) AS first_id,
+             encode(sha256(convert_to(
+                 string_agg(id || ':' || household_id || ':' || amount_minor, chr(10) ORDER BY id), 'UTF8')), 'hex')
+             AS digest
+      FROM disbursement WHERE id BETWEEN :first_id AND :last_id GROUP BY (id - :first_id) / :batch_lines) batches
+""",
+    sqlite="""
+-- digest_lines: the digest of a run, from its rows as they are now
+SELECT digest_batches(first_id, digest)
+FROM (SELECT MIN(id) AS first_id, digest_lines(id, household_id, amount_minor) AS digest
+      FROM disbursement WHERE id BETWEEN :first_id AND :last_id GROUP BY (id - :first_id) / :batch_lines) batches
+""",
+)
+
+INSERT_GROUPS = Query("""
+-- insert_groups: families and amount per group, frozen for reports
+INSERT INTO run_group (run_id, group_code, families, amount_minor)
+SELECT :run_id, h.group_code, COUNT(*), SUM(d.amount_minor)
+FROM disbursement d JOIN household h ON h.id = d.household_id
+WHERE d.id BETWEEN :first_id AND :last_id GROUP BY h.group_code
+""")
+
+SUM_LINES = Query("""
+-- sum_lines: what a run came to
+SELECT COUNT(*) AS lines, CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor, MAX(id) AS last_id,
+       (SELECT COUNT(*) FROM batch WHERE run_id = :run_id) AS batches
+FROM disbursement WHERE id BETWEEN :first_id AND :last_id
+""")
+
+COUNT_HELD_ELSEWHERE = Query("""
+-- count_held_elsewhere: entitled families of the location whose line of this cycle is in a run of another place
+SELECT COUNT(*)
+FROM household h JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
+JOIN disbursement d ON d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle
+JOIN run r ON r.id = d.id / 10000000
+WHERE h.location_code = :location_code AND e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
+  AND r.location_code <> :location_code
+""")
+
+SET_PLAN = Query("""
+-- set_plan: freeze a run's totals and digest
+UPDATE run SET lines = :lines, planned_minor = :planned_minor, digest = :digest WHERE id = :run_id
+""")
+
+DELETE_LINES = Query("""
+-- delete_lines: of a discarded plan; the database refuses this for a released run
+DELETE FROM disbursement WHERE id BETWEEN :first_id AND :last_id
+""")
+DELETE_BATCHES = Query("-- delete_batches: of a discarded plan\nDELETE FROM batch WHERE run_id = :run_id")
+DELETE_GROUPS = Query("-- delete_groups: of a discarded plan\nDELETE FROM run_group WHERE run_id = :run_id")
+DELETE_AMOUNTS = Query("-- delete_amounts: of a discarded plan\nDELETE FROM run_amount WHERE run_id = :run_id")
+DELETE_RUN = Query("-- delete_run: a discarded plan frees its slot\nDELETE FROM run WHERE id = :run_id")
+
+
+class NothingToPlan(DespensaError):
+    """No entitled family of this location is without a line: there is nothing to plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a plan came to."""
+
+    run: Run
+    created: bool  #: False where the slot had its run already
+    held_elsewhere: int  #: families here now whose line another location's run owns
+
+
+def plan_slot(
+    tx: Tx,
+    programme: Programme,
+    *,
+    location_code: str,
+    cycle: Cycle,
+    now: datetime,
+    batch_lines: int,
+    part: int | None = 1,
+) -> Planned:
+    """Plan a slot's part, or its next part with `part=None`. Planning what is planned changes nothing.
+
+    Raises Misconfigured without the cycle's rate, RefusedByState for a location where the programme does not run or
+    before its first cycle, NothingToPlan where no family is entitled and without a line.
+    """
+    tx.allow_long_statement()
+    slot = get_slot(tx, programme, location_code=location_code, cycle=cycle)
+    if part is None:
+        part = next_part(tx, slot, now=now)
+    existing = tx.find(Run, *_is_part(slot, part))
+    if existing is not None:
+        return Planned(existing, created=False, held_elsewhere=_held_elsewhere(tx, slot))
+    if not tx.all(COUNT_ENTITLED, programme_id=programme.id, location_code=location_code, cycle=str(cycle)):
+        raise NothingToPlan(f"no family of {location_code} is entitled in {cycle} and without a line")
+    rate = _get_rate(tx, programme, cycle)
+    run_id = _claim(tx, programme, slot, part=part, rate=rate, now=now, batch_lines=batch_lines)
+    if run_id is None:
+        return Planned(tx.get(Run, *_is_part(slot, part)), created=False, held_elsewhere=_held_elsewhere(tx, slot))
+    return _freeze(tx, slot, run_id, amounts=slot_amounts(programme, rate), batch_lines=batch_lines)
+
+
+def get_slot(tx: Tx, programme: Programme, *, location_code: str, cycle: Cycle) -> Slot:
+    """The slot with its payday. Raises RefusedByState where the programme does not run, or not yet."""
+    place = tx.find(
+        ProgrammeLocation,
+        ProgrammeLocation.programme_id == programme.id,
+        ProgrammeLocation.location_code == location_code,
+    )
+    if place is None:
+        raise RefusedByState(f"programme {programme.code} does not run in {location_code}")
+    if str(cycle) < place.first_cycle:
+        raise RefusedByState(f"{location_code} begins with cycle {place.first_cycle}: {cycle} is before it")
+    location = tx.get(Location, Location.code == location_code)
+    payday = Payday(day=programme.payday_day, time=datetime.strptime(programme.payday_time, "%H:%M").time())
+    return Slot(programme.id, location_code, cycle, opens_at(cycle, payday, zone(location.time_zone)))
+
+
+def next_part(tx: Tx, slot: Slot, *, now: datetime) -> int:
+    """The number of the next part. Raises NothingToPlan if the last one is less than a day old."""
+    row = tx.first(LAST_PART, **_key(slot))
+    if row is None:
+        return 1
+    if row.planned_at + PART_INTERVAL > now:
+        raise NothingToPlan(f"{slot.cycle}/{slot.location_code} had a new part less than a day ago")
+    return int(row.part) + 1
+
+
+def discard(tx: Tx, run_id: int) -> Run:
+    """Drop a plan that was not released: lines and batches are deleted, an event keeps their digest and sums."""
+    tx.allow_long_statement()
+    run = lock_run(tx, run_id, states=UNRELEASED, verb="discarded")
+    fields = of_run(tx, run)
+    first_id, last_id = line_range(run_id)
+    for query in (DELETE_BATCHES, DELETE_GROUPS, DELETE_AMOUNTS):
+        tx.execute(query, run_id=run_id)
+    tx.execute(DELETE_LINES, first_id=first_id, last_id=last_id)
+    tx.execute(DELETE_RUN, run_id=run_id)
+    append(
+        tx,
+        RunDiscarded(
+            **fields, planned=run.lines, planned_minor=run.planned_minor, currency=run.currency,
+            digest=run.digest, operator=tx.operator,
+        ),
+    )  # fmt: skip
+    return run
+
+
+def line_range(run_id: int) -> tuple[int, int]:
+    """The first and last id that a run's lines can have."""
+    return run_id * LINES_PER_RUN + 1, (run_id + 1) * LINES_PER_RUN - 1
+
+
+def digest_of_lines(tx: Tx, run: Run) -> str:
+    """The digest of a run's lines, from the rows as they are now."""
+    first_id, last_id = line_range(run.id)
+    return str(tx.scalar(DIGEST_LINES, first_id=first_id, last_id=last_id, batch_lines=run.batch_lines_max))
+
+
+def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_lines: int) -> Planned:
+    first_id, last_id = line_range(run_id)
+    span: dict[str, object] = {"first_id": first_id, "last_id": last_id}
+    tx.execute_many(
+        INSERT_AMOUNTS,
+        [{"run_id": run_id, "members": members, "amount_minor": amount} for members, amount in amounts.items()],
+    )
+    tx.execute(INSERT_LINES, run_id=run_id, first_id=first_id)
+    tx.execute(INSERT_BATCHES, run_id=run_id, batch_lines=batch_lines, **span)
+    tx.execute(INSERT_GROUPS, run_id=run_id, **span)
+    sums = tx.one(SUM_LINES, run_id=run_id, **span)
+    if sums.lines == 0:
+        raise NothingToPlan(f"every family of {slot.location_code} has its line of {slot.cycle} in another run")
+    digest = str(tx.scalar(DIGEST_LINES, batch_lines=batch_lines, **span))
+    tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=digest)
+    run = tx.get(Run, Run.id == run_id)
+    held = _held_elsewhere(tx, slot)
+    append(
+        tx,
+        RunPlanned(
+            **of_run(tx, run), late=bool(run.late), planned=run.lines, planned_minor=run.planned_minor,
+            currency=run.currency, batches=sums.batches, held_elsewhere=held, digest=digest, operator=run.planned_by,
+        ),
+    )  # fmt: skip
+    return Planned(run, created=True, held_elsewhere=held)
+
+
+def _claim(
+    tx: Tx, programme: Programme, slot: Slot, *, part: int, rate: ExchangeRate | None, now: datetime, batch_lines: int
+) -> int | None:
+    run_id = tx.scalar(
+        INSERT_RUN,
+        **_key(slot),
+        part=part,
+        late=is_late(slot, now=now),
+        opens_at=slot.opens_at,
+        currency=programme.currency,
+        value_currency=programme.value_currency,
+        rate_millionths=rate.rate_millionths if rate else None,
+        rate_source=rate.source if rate else "",
+        rate_date=rate.rate_date if rate else "",
+        round_to_minor=programme.round_to_minor,
+        validity_days=programme.validity_days,
+        batch_lines_max=batch_lines,
+        planned_by=tx.operator,
+        planned_at=now,
+    )
+    return None if run_id is None else int(run_id)
+
+
+def _get_rate(tx: Tx, programme: Programme, cycle: Cycle) -> ExchangeRate | None:
+    rate = find_rate(tx, programme, cycle)
+    if rate is None and programme.currency != programme.value_currency:
+        raise Misconfigured(
+            f"there is no rate {programme.value_currency} to {programme.currency} for {cycle}",
+            hint="add it to rates.csv, then: despensa import rates.csv",
+        )
+    return rate
+
+
+def _held_elsewhere(tx: Tx, slot: Slot) -> int:
+    return int(tx.scalar(COUNT_HELD_ELSEWHERE, **_key(slot)))
+
+
+def _key(slot: Slot) -> dict[str, object]:
+    return {"programme_id": slot.programme_id, "location_code": slot.location_code, "cycle": str(slot.cycle)}
+
+
+def _is_part(slot: Slot, part: int) -> tuple[object, ...]:
+    return (
+        Run.programme_id == slot.programme_id,
+        Run.location_code == slot.location_code,
+        Run.cycle == str(slot.cycle),
+        Run.part == part,
+    )

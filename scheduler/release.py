@@ -1,0 +1,120 @@
+"""Release: one transaction reserves a run's total, fund → run reserve, and opens its batches.
+
+Each batch draws on exactly one fund, fixed here, so that every voucher is one donor's.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from models import books
+from models.columns import instant_text
+from models.errors import BooksDisagree, FundTooSmall, RefusedByState
+from models.events import RunReleased
+from models.journal import append
+from models.runs import lock_run, of_run
+from models.states import RunState
+from models.storage import Query, Tx
+from models.tables import Fund, Run, run_code
+from scheduler.plan import digest_of_lines
+
+LIST_PLANNED_BATCHES = Query("""
+-- list_planned_batches: a run's batches in order; bounded by the run's lines over its batch size
+SELECT id, amount_minor FROM batch WHERE run_id = :run_id AND state = 'planned' ORDER BY first_id
+""")
+
+OPEN_BATCHES = Query("""
+-- open_batches: a range of a run's batches, on one fund
+UPDATE batch SET state = 'open', fund_id = :fund_id, next_attempt_at = :now
+WHERE run_id = :run_id AND state = 'planned' AND id BETWEEN :first_batch AND :last_batch
+""")
+
+SET_RELEASED = Query("""
+-- set_released: from here on the run's lines are kept for ever
+UPDATE run SET state = 'released', released_at = :now, blocked = '' WHERE id = :run_id AND state = 'approved'
+""")
+
+
+@dataclass(slots=True)
+class Share:
+    """A contiguous range of batches that one fund pays."""
+
+    fund_id: int
+    amount_minor: int
+    first_batch: int
+    last_batch: int
+    batches: int
+
+
+def release(tx: Tx, run_id: int, *, now: datetime) -> Run:
+    """Release an approved run from its payday on.
+
+    Raises RefusedByState before the payday; FundTooSmall, with nothing reserved, if the funds cannot cover it;
+    BooksDisagree if the lines are not those that were approved.
+    """
+    tx.allow_long_statement()
+    run = lock_run(tx, run_id, states=(RunState.APPROVED,), verb="released")
+    if now < run.opens_at:
+        raise RefusedByState(f"run {run_code(run)} opens at {instant_text(run.opens_at)}: not before")
+    if digest_of_lines(tx, run) != run.approved_digest:
+        raise BooksDisagree(
+            f"the lines of run {run_code(run)} are not those that were approved",
+            hint="look, then: despensa run discard " + run_code(run),
+        )
+    shares = _share(tx, run)
+    for share in shares:
+        books.reserve(tx, fund_id=share.fund_id, run_id=run.id, amount_minor=share.amount_minor, currency=run.currency)
+        tx.execute(
+            OPEN_BATCHES, run_id=run.id, fund_id=share.fund_id, now=tx.now,
+            first_batch=share.first_batch, last_batch=share.last_batch,
+        )  # fmt: skip
+    if tx.execute(SET_RELEASED, run_id=run.id, now=tx.now) != 1:
+        raise RefusedByState(f"run {run_code(run)} changed while it was being released", hint="repeat the command")
+    append(
+        tx,
+        RunReleased(
+            **of_run(tx, run), planned=run.lines, planned_minor=run.planned_minor, currency=run.currency,
+            batches=sum(share.batches for share in shares), operator=tx.operator,
+        ),
+    )  # fmt: skip
+    return tx.get(Run, Run.id == run.id)
+
+
+def _share(tx: Tx, run: Run) -> list[Share]:
+    """Which fund pays which batches: the first fund as far as it reaches, then the next."""
+    funds = tx.list(
+        Fund, Fund.programme_id == run.programme_id, Fund.currency == run.currency, order=[Fund.id], lock=True
+    )
+    funds.sort(key=lambda fund: fund.position)
+    batches = [(int(row.id), int(row.amount_minor)) for row in tx.all(LIST_PLANNED_BATCHES, run_id=run.id)]
+    shares = share_batches(batches, [(fund.id, fund.balance_minor) for fund in funds])
+    if shares is None:
+        raise FundTooSmall(
+            run=run_code(run),
+            required_minor=run.planned_minor,
+            available_minor=sum(fund.balance_minor for fund in funds),
+            currency=run.currency,
+        )
+    return shares
+
+
+def share_batches(batches: Sequence[tuple[int, int]], funds: Sequence[tuple[int, int]]) -> list[Share] | None:
+    """Ranges of batches per fund, for batches (id, amount) and funds (id, balance) in the order to draw on them.
+
+    None if they do not suffice. What is left of a fund that cannot pay a whole batch stays in it.
+    """
+    shares: list[Share] = []
+    rest = deque(batches)
+    for fund_id, balance_minor in funds:
+        share: Share | None = None
+        while rest and (share.amount_minor if share else 0) + rest[0][1] <= balance_minor:
+            batch_id, amount_minor = rest.popleft()
+            if share is None:
+                share = Share(fund_id, amount_minor, batch_id, batch_id, 1)
+                shares.append(share)
+            else:
+                share.amount_minor += amount_minor
+                share.last_batch = batch_id
+                share.batches += 1
+    return None if rest else shares

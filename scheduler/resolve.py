@@ -1,0 +1,85 @@
+"""A person's exit from any case: paid, with evidence, or not owed. Case, money, voucher and event together."""
+
+from models import books
+from models.errors import NotFound, RefusedByState, RefusedInput
+from models.events import CaseResolved
+from models.journal import append
+from models.runs import of_run
+from models.states import CaseOutcome, CaseState, RunState
+from models.storage import Query, Tx
+from models.tables import Case, Disbursement, Run
+from scheduler.close import complete_if_settled
+
+EVIDENCE_MAX = 200
+
+CLOSE_CASE = Query("""
+-- close_case: with what a person found
+UPDATE cases SET state = 'closed', outcome = :outcome, closed_at = :now, closed_by = :closed_by, evidence = :evidence
+WHERE id = :case_id AND state = 'open'
+""")
+
+INSERT_VOUCHER = Query("""
+-- insert_voucher: for a line that a person showed to be paid
+INSERT INTO voucher (id, batch_id, key_version) VALUES (:disbursement_id, NULL, :key_version)
+""")
+
+
+def resolve_paid(tx: Tx, case_id: int, *, evidence: str, key_version: int) -> Case:
+    """The family was paid: record the voucher, and draw on the reserve, reserving again what had gone back.
+
+    `evidence` refers to the proof and must name nobody. Raises RefusedByState for a closed case, or a fund too small.
+    """
+    if not evidence.strip() or len(evidence) > EVIDENCE_MAX:
+        raise RefusedInput(f"--paid needs a reference to the evidence, at most {EVIDENCE_MAX} characters")
+    run, case, line = _lock(tx, case_id)
+    if not case.reserved:
+        books.reserve(tx, fund_id=case.fund_id, run_id=run.id, amount_minor=line.amount_minor, currency=run.currency)
+    tx.execute(INSERT_VOUCHER, disbursement_id=line.id, key_version=key_version)
+    books.credit(
+        tx, fund_id=case.fund_id, run_id=run.id, case_id=case.id, amount_minor=line.amount_minor, currency=run.currency
+    )
+    _close(tx, run, case, line, outcome=CaseOutcome.PAID, evidence=evidence.strip())
+    complete_if_settled(tx, run.id, tell_stores=True)
+    return case
+
+
+def resolve_not_owed(tx: Tx, case_id: int) -> Case:
+    """The line was not owed: give its reserve back. It is never credited. Raises RefusedByState for a closed case."""
+    run, case, line = _lock(tx, case_id)
+    if case.reserved:
+        books.unreserve(
+            tx, fund_id=case.fund_id, run_id=run.id, case_id=case.id, amount_minor=line.amount_minor,
+            currency=run.currency,
+        )  # fmt: skip
+    _close(tx, run, case, line, outcome=CaseOutcome.NOT_OWED, evidence="")
+    complete_if_settled(tx, run.id, tell_stores=False)
+    return case
+
+
+def _lock(tx: Tx, case_id: int) -> tuple[Run, Case, Disbursement]:
+    found = tx.find(Case, Case.id == case_id)
+    if found is None:
+        raise NotFound(f"there is no case {case_id}", hint="despensa run cases")
+    run = tx.get(Run, Run.id == found.run_id, lock=True)
+    case = tx.get(Case, Case.id == case_id, lock=True)
+    if case.state != CaseState.OPEN:
+        raise RefusedByState(f"case {case_id} is closed: {case.outcome}", hint="despensa run cases")
+    if run.state == RunState.CANCELLED and run.completed_at is None:
+        raise RefusedByState(f"the run of case {case_id} is still being cancelled", hint="repeat in a few seconds")
+    return run, case, tx.get(Disbursement, Disbursement.id == case.disbursement_id)
+
+
+def _close(tx: Tx, run: Run, case: Case, line: Disbursement, *, outcome: CaseOutcome, evidence: str) -> None:
+    changed = tx.execute(
+        CLOSE_CASE, case_id=case.id, outcome=str(outcome), now=tx.now, closed_by=tx.operator, evidence=evidence
+    )
+    if changed != 1:
+        raise RefusedByState(f"case {case.id} changed while it was being resolved", hint="repeat the command")
+    paid = outcome == CaseOutcome.PAID
+    append(
+        tx,
+        CaseResolved(
+            **of_run(tx, run), case_id=case.id, disbursement_id=line.id, outcome=str(outcome), credited=int(paid),
+            credited_minor=line.amount_minor if paid else 0, currency=run.currency, operator=tx.operator,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,258 @@
+"""One tick: everything that should happen now, for every run, each step in its own short transactions.
+
+Any number of tickers may run at once, and a tick may be repeated or killed at any moment: each step asks the database
+what is left to do, and unique keys, from-states and locks decide. A step that fails for one run fails for that run.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import dramatiq
+from sqlalchemy.exc import DBAPIError
+
+from models.calendar import Cycle, Place, local_cycle, slots_within_reach
+from models.errors import BrokerUnreachable, DespensaError, FundTooSmall
+from models.events import BrokerUnreachable as BrokerUnreachableEvent
+from models.events import RunBlocked, SchedulerSeen, TickFailed
+from models.journal import append
+from models.log import Log
+from models.runs import BLOCK_RUN, of_run
+from models.sightings import instance, see
+from models.states import RunState
+from models.storage import Database, Query, Tx
+from models.tables import Programme, Run
+from scheduler.approve import approve_by_policy
+from scheduler.cancel import list_cancelled_runs, settle_cancelled
+from scheduler.close import close, list_finished_runs
+from scheduler.dispatch import dispatch
+from scheduler.due import journal_expected, list_due, list_places
+from scheduler.plan import NothingToPlan, plan_slot
+from scheduler.release import release
+from scheduler.retry import Choice, retry, runs_with_due_cases
+from scheduler.seal import emit, seal
+from scheduler.sweep import list_latecomers, runs_with_exhausted, sweep_exhausted
+
+#: How often a ticker looks for families without a line: a scan of the enrolments.
+LATECOMERS_EVERY = timedelta(minutes=1)
+SEEN_EVERY = timedelta(minutes=1)
+
+LIST_UNRELEASED = Query("""
+-- list_unreleased: runs whose payday has come and that are not released
+SELECT id, state FROM run WHERE state IN ('planned', 'approved') AND opens_at <= :payday_at ORDER BY id LIMIT 1000
+""")
+
+
+@dataclass(slots=True)
+class TickResult:
+    """What a tick did, and what stood in its way."""
+
+    planned: int = 0
+    released: int = 0
+    sent: int = 0
+    ended: int = 0  #: batches split or stopped, cases retried, cancels settled
+    closed: int = 0
+    sealed: int = 0
+    broker_down: bool = False
+    errors: list[DespensaError] = field(default_factory=list)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there may be more to do at once."""
+        return bool(self.planned or self.released or self.sent or self.ended or self.closed)
+
+
+@dataclass(slots=True)
+class Ticker:
+    """What a tick needs. `clock` decides what is due; leases and stamps use the database's own."""
+
+    database: Database
+    broker: dramatiq.Broker
+    log: Log
+    clock: Callable[[], datetime]
+    batch_lines: int
+    seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
+    _latecomers_at: datetime | None = None
+    _seen_at: datetime | None = None
+
+    def tick(self) -> TickResult:
+        """Do all that should happen now. Raises only for faults of the program, never for one run's trouble."""
+        result = TickResult()
+        now = self.clock()
+        self._see(now, result)
+        places: list[Place] = []
+        with self._step("due", result), self.database.transaction() as tx:
+            places = list_places(tx)
+            journal_expected(tx, places, now=now)
+        self._plan_due(places, result, now=now)
+        self._plan_latecomers(places, result, now=now)
+        self._advance(result, now=now)
+        self.work(result)
+        return result
+
+    def work(self, result: TickResult | None = None) -> TickResult:
+        """The steps that follow released runs: dispatch, sweep, close, seal."""
+        result = result or TickResult()
+        with self._step("dispatch", result):
+            result.sent += dispatch(self.database, self.broker)
+        self._each("sweep", runs_with_exhausted, lambda tx, run_id: sweep_exhausted(tx, run_id), result, "ended")
+        self._each("cancel", list_cancelled_runs, settle_cancelled, result, "ended")
+        self._each("retry", runs_with_due_cases, _retry_due, result, "ended")
+        self._each("close", list_finished_runs, close, result, "closed")
+        if result.closed:
+            with self._step("dispatch", result):  # its notices
+                result.sent += dispatch(self.database, self.broker)
+        if self.seals:
+            with self._step("seal", result):
+                while seal(self.database):
+                    pass
+                result.sealed += emit(self.database, self.log)
+        return result
+
+    def _plan_due(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
+        with self._step("due", result):
+            with self.database.reading() as tx:
+                due = list_due(tx, places, now=now)
+            for each in due:
+                self._plan(each.slot.programme_id, each.slot.location_code, each.slot.cycle, 1, result, now=now)
+
+    def _plan_latecomers(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
+        """The next part of a location's run, for families that moved there or were imported after its plan."""
+        if self._latecomers_at is not None and now < self._latecomers_at + LATECOMERS_EVERY:
+            return
+        self._latecomers_at = now
+        reach = {slot.cycle for place in places for slot in slots_within_reach(place, now=now)}
+        for cycle in sorted(reach):
+            with self._step("latecomers", result):
+                with self.database.reading() as tx:
+                    found = list_latecomers(tx, cycle)
+                for programme_id, location_code in found:
+                    if _within_reach(places, programme_id, location_code, cycle, now=now):
+                        self._plan(programme_id, location_code, cycle, None, result, now=now)
+
+    def _plan(
+        self,
+        programme_id: int,
+        location_code: str,
+        cycle: Cycle,
+        part: int | None,
+        result: TickResult,
+        *,
+        now: datetime,
+    ) -> None:
+        with self._step("plan", result):
+            try:
+                with self.database.transaction() as tx:
+                    programme = tx.get(Programme, Programme.id == programme_id)
+                    planned = plan_slot(
+                        tx, programme, location_code=location_code, cycle=cycle, now=now,
+                        batch_lines=self.batch_lines, part=part,
+                    )  # fmt: skip
+            except NothingToPlan:
+                return
+            result.planned += planned.created
+
+    def _advance(self, result: TickResult, *, now: datetime) -> None:
+        """Approve by policy and release what may be released."""
+        with self._step("advance", result):
+            with self.database.reading() as tx:
+                runs = tx.all(LIST_UNRELEASED, payday_at=now)
+            for run in runs:
+                with self._step("release", result):
+                    result.released += advance(self.database, run.id, now=now)
+
+    def _each(
+        self,
+        step: str,
+        find: Callable[[Tx], list[int]],
+        act: Callable[[Tx, int], int | bool],
+        result: TickResult,
+        counter: str,
+    ) -> None:
+        """Do one step for each run that needs it, each in its own transaction."""
+        with self._step(step, result):
+            with self.database.reading() as tx:
+                run_ids = find(tx)
+            for run_id in run_ids:
+                with self._step(step, result), self.database.transaction() as tx:
+                    setattr(result, counter, getattr(result, counter) + int(act(tx, run_id)))
+
+    def _see(self, now: datetime, result: TickResult) -> None:
+        if not self.seals or (self._seen_at is not None and now < self._seen_at + SEEN_EVERY):
+            return
+        self._seen_at = now
+        with self._step("see", result):
+            see(self.database, "scheduler")
+        self.log.observe(SchedulerSeen(instance=instance()))
+
+    @contextmanager
+    def _step(self, step: str, result: TickResult) -> Iterator[None]:
+        """A step's trouble is logged and remembered; the other steps and runs go on."""
+        try:
+            yield
+        except BrokerUnreachable as error:
+            result.broker_down = True
+            result.errors.append(error)
+            self.log.observe(BrokerUnreachableEvent(error=type(error).__name__))
+        except DespensaError as error:
+            result.errors.append(error)
+            self.log.observe(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
+        except DBAPIError as error:
+            sqlstate = str(getattr(error.orig, "sqlstate", None) or "")
+            result.errors.append(DespensaError(f"{step}: the database refused: {type(error.orig).__name__} {sqlstate}"))
+            self.log.observe(TickFailed(step=step, error=type(error.orig).__name__, sqlstate=sqlstate))
+
+
+def advance(database: Database, run_id: int, *, now: datetime) -> bool:
+    """Take a run from planned or approved to released, as far as policy, funds and payday allow.
+
+    What blocks it is remembered on the run, and journalled when it changes. Raises FundTooSmall, and BooksDisagree.
+    """
+    with database.transaction() as tx:
+        run = tx.get(Run, Run.id == run_id, lock=True)
+        if run.state == RunState.PLANNED:
+            reason = approve_by_policy(tx, run_id, now=now)
+            if reason:
+                block(tx, run, reason)
+                return False
+        elif run.state != RunState.APPROVED:
+            return False
+    try:
+        with database.transaction() as tx:
+            run = tx.get(Run, Run.id == run_id, lock=True)
+            if run.state != RunState.APPROVED:
+                return False  # another ticker was faster
+            release(tx, run_id, now=now)
+    except FundTooSmall as error:
+        with database.transaction() as tx:
+            block(tx, tx.get(Run, Run.id == run_id), "funds", error=error)
+        raise
+    return True
+
+
+def block(tx: Tx, run: Run, reason: str, *, error: FundTooSmall | None = None) -> None:
+    """Remember what a run waits for; journalled only when it is news."""
+    if tx.execute(BLOCK_RUN, run_id=run.id, blocked=reason) == 1:
+        append(
+            tx,
+            RunBlocked(
+                **of_run(tx, run), blocked=reason,
+                required_minor=error.required_minor if error else run.planned_minor,
+                available_minor=error.available_minor if error else 0,
+                shortfall_minor=error.shortfall_minor if error else 0, currency=run.currency,
+            ),
+        )  # fmt: skip
+
+
+def _retry_due(tx: Tx, run_id: int) -> int:
+    return retry(tx, run_id, Choice(due_only=True)).cases
+
+
+def _within_reach(places: list[Place], programme_id: int, location_code: str, cycle: Cycle, *, now: datetime) -> bool:
+    return any(
+        place.programme_id == programme_id
+        and place.location_code == location_code
+        and place.first_cycle <= cycle <= local_cycle(now, place.time_zone)
+        for place in places
+    )

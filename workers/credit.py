@@ -1,0 +1,205 @@
+"""Crediting a batch, in two transactions.
+
+*Take* counts the attempt before the work, so that a crash counts. *Work* locks the batch by its token and inserts
+the vouchers, the transfer, the counts and the event together: all of them, or none. The primary key of `voucher` is
+the disbursement: a second voucher for a line is a defect, and rolls back.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from models import books
+from models.errors import DespensaError
+from models.events import BatchCredited
+from models.journal import append
+from models.runs import of_run
+from models.storage import Database, Query, Tx, seconds
+from models.tables import Batch, Run
+
+#: How long a worker owns a batch it took. Every statement's deadline is below it (models.storage).
+LEASE_S = 15
+#: A batch that was taken so often without success is split by the sweep. Source: design.md, Poison.
+TAKES_MAX = 2
+#: Wait before a failed or given-back batch is taken again, by the database's clock.
+RETRY_AFTER_S = 5
+#: A batch that is given back for longer is an alarm. Source: design.md, Poison.
+STUCK_AFTER = timedelta(minutes=5)
+#: How long a worker tries to tell the database that it gives a batch back: a restart of PostgreSQL fits in.
+GIVE_BACK_WITHIN_S = 60
+#: Trouble of the place, not of the batch: the attempt is given back.
+PLACE_ERRORS = (OperationalError, InterfaceError, InternalError, ProgrammingError, DespensaError, OSError)
+
+TAKE_BATCH = Query("""
+-- take_batch: own an open batch without a live lease, and count the attempt
+UPDATE batch SET token = :token, lease_until = :lease_until, attempts = attempts + 1
+WHERE id = :batch_id AND state = 'open' AND attempts < :takes_max AND next_attempt_at <= :now
+  AND (lease_until IS NULL OR lease_until < :now)
+""")
+
+LOCK_BATCH = Query("""
+-- lock_batch: the batch, if this token still owns it and it is still open
+SELECT id, run_id, first_id, last_id, lines, amount_minor, fund_id, attempts FROM batch
+WHERE id = :batch_id AND token = :token AND state = 'open' FOR UPDATE
+""")
+
+INSERT_VOUCHERS = Query("""
+-- insert_vouchers: for the lines of a range that have no voucher, no open case, and were not found not owed
+INSERT INTO voucher (id, batch_id, key_version)
+SELECT d.id, :batch_id, :key_version FROM disbursement d
+WHERE d.id BETWEEN :first_id AND :last_id
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM cases c
+                  WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+""")
+
+SUM_VOUCHERS = Query("""
+-- sum_vouchers: what this batch inserted, where that is not all of its lines
+SELECT CAST(COALESCE(SUM(d.amount_minor), 0) AS BIGINT)
+FROM voucher v JOIN disbursement d ON d.id = v.id
+WHERE d.id BETWEEN :first_id AND :last_id AND v.batch_id = :batch_id
+""")
+
+FINISH_BATCH = Query("""
+-- finish_batch: its write-once counts
+UPDATE batch SET state = 'done', credited = :credited, credited_minor = :credited_minor, credited_at = :now,
+                 token = NULL, lease_until = NULL, given_back_at = NULL
+WHERE id = :batch_id AND token = :token AND state = 'open'
+""")
+
+RETURN_BATCH = Query("""
+-- return_batch: end a lease without success; :given_back is 1 where the attempt is not counted
+UPDATE batch SET token = NULL, lease_until = NULL, attempts = attempts - :given_back, next_attempt_at = :next_attempt_at,
+                 last_error = :last_error,
+                 given_back_at = CASE WHEN :given_back = 1 THEN COALESCE(given_back_at, :now) ELSE given_back_at END
+WHERE id = :batch_id AND token = :token
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a batch until `until`, by the database's clock."""
+
+    batch_id: int
+    token: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """What a batch's work came to."""
+
+    vouchers: int
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that ended in an error: what may be logged of it."""
+
+    error: str  #: the type
+    sqlstate: str
+    constraint: str
+    given_back: bool
+    stuck_since: datetime | None  #: set where it has been given back for longer than STUCK_AFTER
+
+
+def take_batch(database: Database, batch_id: int) -> Lease | None:
+    """Own a batch for LEASE_S, or None where there is nothing to do: done, stopped, paused, held, or not yet due."""
+    token = secrets.token_hex(16)
+    with database.transaction() as tx:
+        # Losing this commit in a crash of the database loses a lease, which then fences nobody's work: harmless.
+        tx.commit_asynchronously()
+        until = tx.now + seconds(LEASE_S)
+        taken = tx.execute(
+            TAKE_BATCH, batch_id=batch_id, token=token, lease_until=until, now=tx.now, takes_max=TAKES_MAX
+        )
+    return Lease(batch_id, token, until) if taken == 1 else None
+
+
+def credit_batch(database: Database, lease: Lease, *, key_version: int) -> Credited | None:
+    """Insert the batch's vouchers and move their sum to vouchers outstanding, in one transaction.
+
+    None where the lease was lost, or the batch was paused, split or stopped meanwhile: then nothing was changed.
+    """
+    with database.transaction() as tx:
+        batch = tx.first(LOCK_BATCH, batch_id=lease.batch_id, token=lease.token)
+        if batch is None:
+            return None
+        span: dict[str, object] = {"batch_id": batch.id, "first_id": batch.first_id, "last_id": batch.last_id}
+        vouchers = tx.execute(INSERT_VOUCHERS, key_version=key_version, **span)
+        # Lines are never updated: where all of them were credited, their sum is the batch's.
+        amount_minor = batch.amount_minor if vouchers == batch.lines else int(tx.scalar(SUM_VOUCHERS, **span))
+        _settle(tx, lease, run_id=batch.run_id, fund_id=batch.fund_id, vouchers=vouchers, amount_minor=amount_minor)
+        return Credited(vouchers, amount_minor)
+
+
+def return_batch(database: Database, lease: Lease, error: Exception) -> Failure:
+    """End a lease after a failed attempt. The attempt is given back unless the data, or our own code, was at fault.
+
+    Tries for a minute where the database does not answer: an attempt that cannot be given back stays counted, and a
+    restart of the database must not split a batch.
+    """
+    given_back = isinstance(error, PLACE_ERRORS)
+    constraint, sqlstate = describe(error)
+    retrying = Retrying(
+        retry=retry_if_exception_type((OperationalError, InterfaceError)),
+        stop=stop_after_delay(GIVE_BACK_WITHIN_S),
+        wait=wait_random_exponential(multiplier=0.1, max=3),
+        reraise=True,
+    )
+    since = retrying(
+        _return, database, lease, error=f"{type(error).__name__} {sqlstate}".strip(), given_back=given_back
+    )
+    return Failure(type(error).__name__, sqlstate, constraint, given_back, since)
+
+
+def release_lease(database: Database, lease: Lease) -> None:
+    """Let go of a batch that turned out to be stopped or paused, so that a cancel need not wait for the lease."""
+    with database.transaction() as tx:
+        tx.execute(
+            RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=1, next_attempt_at=tx.now, now=tx.now,
+            last_error="",
+        )  # fmt: skip
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Constraint and SQLSTATE of a database error, empty for others. Its text may carry a family: never use it."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    diagnosis = getattr(original, "diag", None)
+    sqlstate = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None) or ""
+    return str(getattr(diagnosis, "constraint_name", None) or ""), str(sqlstate)
+
+
+def _settle(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: int, amount_minor: int) -> None:
+    run = tx.get(Run, Run.id == run_id)
+    finished = tx.execute(
+        FINISH_BATCH, batch_id=lease.batch_id, token=lease.token, now=tx.now,
+        credited=vouchers, credited_minor=amount_minor,
+    )  # fmt: skip
+    if finished != 1:
+        raise RuntimeError(f"batch {lease.batch_id} was locked and could not be finished")
+    books.credit(
+        tx, fund_id=fund_id, run_id=run_id, batch_id=lease.batch_id, amount_minor=amount_minor, currency=run.currency
+    )
+    batch = tx.get(Batch, Batch.id == lease.batch_id)
+    append(
+        tx,
+        BatchCredited(
+            **of_run(tx, run), batch_id=batch.id, first_id=batch.first_id, last_id=batch.last_id,
+            credited=vouchers, credited_minor=amount_minor, currency=run.currency, attempt=batch.attempts,
+        ),
+    )  # fmt: skip
+
+
+def _return(database: Database, lease: Lease, *, error: str, given_back: bool) -> datetime | None:
+    with database.transaction() as tx:
+        tx.execute(
+            RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=int(given_back), last_error=error,
+            next_attempt_at=tx.now + seconds(RETRY_AFTER_S), now=tx.now,
+        )  # fmt: skip
+        since = tx.get(Batch, Batch.id == lease.batch_id).given_back_at
+        return since if since is not None and since < tx.now - STUCK_AFTER else None

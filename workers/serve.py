@@ -1,0 +1,113 @@
+"""Running workers: as processes of Dramatiq's command line, or as threads of this one (embedded)."""
+
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import dramatiq
+import redis
+from dramatiq import cli
+
+from models.broker import SafeRedisBroker, make_broker, redis_client
+from models.errors import Exit
+from models.events import WorkerSeen
+from models.keys import load_keys
+from models.log import Log
+from models.schema import require_current
+from models.settings import Settings, read_settings
+from models.sightings import instance, see
+from models.storage import Database
+from workers.actors import Workplace, declare
+from workers.attempts import AttemptLog
+
+#: A worker told to stop finishes its batch within this; systemd's and Kubernetes' stop times lie above it.
+SHUTDOWN_TIMEOUT_MS = 20_000
+SEEN_EVERY_S = 60
+#: How often an idle embedded worker looks for messages: they come from the same process.
+EMBEDDED_POLL_MS = 50
+#: SQLite has one writer; a second thread posts notices meanwhile.
+EMBEDDED_THREADS = 4
+_PR_SET_PDEATHSIG = 1
+
+
+def workplace(settings: Settings, database: Database, log: Log) -> Workplace:
+    """Raises Misconfigured where a key is missing, short or readable by others."""
+    return Workplace(
+        database, log, pin_keys=load_keys(settings.keys, "pin"), webhook_keys=load_keys(settings.keys, "webhook")
+    )
+
+
+def worker_broker(client: "redis.Redis", settings: Settings, log: Log) -> SafeRedisBroker:
+    """The broker that workers consume from."""
+    return make_broker(client, namespace=settings.namespace, middleware=[AttemptLog(log)])
+
+
+def serve(*, processes: int, threads: int) -> int:
+    """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md."""
+    options = [
+        "workers.serve:start",
+        *("--processes", str(processes), "--threads", str(threads)),
+        *("--worker-shutdown-timeout", str(SHUTDOWN_TIMEOUT_MS), "--skip-logging"),
+    ]
+    code = cli.main(cli.make_argument_parser().parse_args(options))
+    translated = {cli.RET_OK: Exit.DONE, cli.RET_IMPORT: Exit.MISUSED, cli.RET_CONNECT: Exit.NO_BROKER}
+    return int(translated.get(code, Exit.FAILED))
+
+
+def start() -> None:
+    """In each worker process: build everything, and set the broker that Dramatiq then consumes from."""
+    _die_with_parent()
+    _silence_dramatiq()
+    settings = read_settings()
+    database = Database(settings.database)
+    require_current(database)
+    # Both stay open until the process ends.
+    log = ExitStack().enter_context(Log.to_stdout("despensa-worker"))
+    broker = worker_broker(redis_client(settings.redis_url), settings, log)
+    declare(broker, workplace(settings, database, log))
+    dramatiq.set_broker(broker)
+    threading.Thread(target=_be_seen, args=(database, log), daemon=True, name="seen").start()
+
+
+@contextmanager
+def embedded_workers(broker: SafeRedisBroker, place: Workplace) -> Iterator[None]:
+    """Worker threads in this process while the context lasts; they finish what they hold before it ends."""
+    _silence_dramatiq()
+    declare(broker, place)
+    worker = dramatiq.Worker(broker, worker_timeout=EMBEDDED_POLL_MS, worker_threads=EMBEDDED_THREADS)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop(timeout=SHUTDOWN_TIMEOUT_MS)
+
+
+def _be_seen(database: Database, log: Log) -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            see(database, "worker")
+        except Exception:  # the database is away: the next minute tells; crediting reports its own failures
+            pause.wait(SEEN_EVERY_S)
+            continue
+        log.observe(WorkerSeen(instance=instance()))
+        pause.wait(SEEN_EVERY_S)
+
+
+def _die_with_parent() -> None:
+    """An orphan of a killed master would go on consuming unseen: the kernel ends it (Linux)."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(int(Exit.FAILED))
+
+
+def _silence_dramatiq() -> None:
+    """Dramatiq logs arguments and exceptions as text; the log speaks in events of the catalogue only."""
+    logger = logging.getLogger("dramatiq")
+    logger.handlers = [logging.NullHandler()]
+    logger.propagate = False
