@@ -417,6 +417,7 @@ class Notice(Table, table=True):
     token: str | None = text(default=None)
     lease_until: datetime | None = instant(default=None)
     stamped_at: datetime | None = instant(default=None)
+    made_at: datetime = instant()  #: on the body, which is the same on every attempt
     next_attempt_at: datetime = instant()
     tried_at: datetime | None = instant(default=None)  #: end of the last attempt
     delivered_at: datetime | None = instant(default=None)

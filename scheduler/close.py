@@ -83,6 +83,7 @@ def _tell_stores(tx: Tx, run: Run, *, vouchers: int, amount_minor: int) -> int:
                 webhook_id=f"msg_{uuid.uuid4().hex}",
                 vouchers=vouchers,
                 amount_minor=amount_minor,
+                made_at=tx.now,
                 next_attempt_at=tx.now,
             )
         )

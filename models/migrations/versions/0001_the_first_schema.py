@@ -418,6 +418,7 @@ def upgrade() -> None:
         sa.Column("token", sa.Text(), nullable=True),
         sa.Column("lease_until", models.columns.UtcInstant(timezone=True), nullable=True),
         sa.Column("stamped_at", models.columns.UtcInstant(timezone=True), nullable=True),
+        sa.Column("made_at", models.columns.UtcInstant(timezone=True), nullable=False),
         sa.Column("next_attempt_at", models.columns.UtcInstant(timezone=True), nullable=False),
         sa.Column("tried_at", models.columns.UtcInstant(timezone=True), nullable=True),
         sa.Column("delivered_at", models.columns.UtcInstant(timezone=True), nullable=True),

@@ -1,0 +1,143 @@
+"""The key files, and what is derived from them: PINs, voucher numbers, the stores' signing secrets.
+
+A key file holds one line a version, `VERSION HEX`, of 32 random bytes. The latest version is used for new things;
+earlier ones stay until nothing rests on them. No PIN and no secret is ever stored.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import Misconfigured, RefusedInput
+
+#: The kinds of key, each in its own file: pin.key and webhook.key.
+KINDS = ("pin", "webhook")
+KEY_BYTES = 32
+PIN_DIGITS = 6
+
+#: Damm's quasigroup of order 10: catches every wrong digit and every swap of neighbours. Source: H. M. Damm, 2004.
+_DAMM = (
+    (0, 3, 1, 7, 5, 9, 8, 6, 4, 2),
+    (7, 0, 9, 2, 1, 5, 4, 8, 6, 3),
+    (4, 2, 0, 6, 8, 7, 1, 3, 5, 9),
+    (1, 7, 5, 0, 9, 8, 3, 4, 2, 6),
+    (6, 1, 2, 3, 0, 4, 5, 9, 7, 8),
+    (3, 6, 7, 4, 2, 0, 9, 5, 8, 1),
+    (5, 8, 6, 9, 7, 2, 0, 1, 3, 4),
+    (8, 9, 4, 5, 3, 6, 2, 0, 1, 7),
+    (9, 4, 3, 8, 6, 1, 7, 2, 0, 5),
+    (2, 5, 8, 1, 4, 3, 6, 7, 9, 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One version of a key."""
+
+    version: int
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """All versions of one kind of key."""
+
+    kind: str
+    keys: tuple[Key, ...]
+
+    @property
+    def latest(self) -> Key:
+        """The version for new things."""
+        return max(self.keys, key=lambda key: key.version)
+
+    def get(self, version: int) -> Key:
+        """This version. Raises Misconfigured: a key is kept until nothing rests on it."""
+        found = next((key for key in self.keys if key.version == version), None)
+        if found is None:
+            raise Misconfigured(f"version {version} of the {self.kind} key is missing", hint="restore the key file")
+        return found
+
+
+def init_keys(folder: Path) -> list[Path]:
+    """Make the key files that are missing, 0600 in a folder 0700. Returns those made; an existing file stays."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = []
+    for kind in KINDS:
+        path = key_path(folder, kind)
+        if path.exists():
+            load_keys(folder, kind)
+            continue
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(f"1 {secrets.token_hex(KEY_BYTES)}\n")
+        made.append(path)
+    return made
+
+
+def key_path(folder: Path, kind: str) -> Path:
+    """Where a key lies."""
+    return folder / f"{kind}.key"
+
+
+def load_keys(folder: Path, kind: str) -> KeyRing:
+    """Read a key file. Raises Misconfigured if it is missing, readable by others, short, doubled or malformed."""
+    path = key_path(folder, kind)
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise Misconfigured(f"the {kind} key {path} is missing or cannot be read", hint="despensa keys init") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Misconfigured(f"the {kind} key {path} can be read by others", hint=f"chmod 600 {path}")
+    keys = [_parse(path, number, text) for number, text in enumerate(lines, start=1)]
+    if not keys:
+        raise Misconfigured(f"the {kind} key {path} is empty", hint="restore it from its backup")
+    if len({key.version for key in keys}) < len(keys) or len({key.secret for key in keys}) < len(keys):
+        raise Misconfigured(f"the {kind} key {path} holds a version or a key twice", hint="restore it from its backup")
+    return KeyRing(kind, tuple(keys))
+
+
+def pin(keys: KeyRing, *, version: int, voucher_id: int) -> str:
+    """The PIN of a voucher: six digits of HMAC-SHA-256 over its id. 64 bits modulo a million: no bias that counts."""
+    digest = hmac.new(keys.get(version).secret, b"pin:%d" % voucher_id, hashlib.sha256).digest()
+    return str(int.from_bytes(digest[:8]) % 10**PIN_DIGITS).zfill(PIN_DIGITS)
+
+
+def voucher_number(disbursement_id: int) -> str:
+    """The number on a voucher: the disbursement's id and a check digit."""
+    return f"{disbursement_id}{_check_digit(str(disbursement_id))}"
+
+
+def parse_voucher_number(text: str) -> int:
+    """The disbursement of a voucher number. Raises RefusedInput for a wrong check digit: somebody mistyped."""
+    if not (text.isascii() and text.isdigit() and 2 <= len(text) <= 19) or _check_digit(text[:-1]) != int(text[-1]):
+        raise RefusedInput("this is no voucher number: the check digit does not fit", hint="type it again")
+    return int(text[:-1])
+
+
+def store_secret(keys: KeyRing, *, store_id: str, version: int) -> str:
+    """A store's signing secret, as Standard Webhooks writes it: derived, so that none is stored."""
+    message = f"store:{store_id}:{version}".encode()
+    digest = hmac.new(keys.get(1).secret, message, hashlib.sha256).digest()
+    return "whsec_" + base64.b64encode(digest).decode()
+
+
+def _check_digit(digits: str) -> int:
+    interim = 0
+    for digit in digits:
+        interim = _DAMM[interim][int(digit)]
+    return interim
+
+
+def _parse(path: Path, number: int, text: str) -> Key:
+    version, _, secret = text.partition(" ")
+    try:
+        key = Key(int(version), bytes.fromhex(secret))
+    except ValueError:
+        raise Misconfigured(f"{path} line {number} is not `VERSION HEX`", hint="restore it from its backup") from None
+    if len(key.secret) < KEY_BYTES or key.version < 1:
+        raise Misconfigured(f"{path} line {number}: a key has {KEY_BYTES} bytes", hint="restore it from its backup")
+    return key

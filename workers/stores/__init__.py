@@ -1,0 +1,1 @@
+"""How stores are told: signed webhooks."""
