@@ -8,6 +8,7 @@ retries: dispatch sends again from the database, so nothing that Dramatiq would 
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, cast
 
 import dramatiq
@@ -171,7 +172,7 @@ def _broken_rule(parsed: dict[str, Any]) -> str:
         return "unknown options"
     if options.get("version") not in ACCEPTED_VERSIONS or not isinstance(options.get("redis_message_id"), str):
         return "unknown version"
-    if parsed["args"] != [] or not isinstance(values, dict) or set(values) != set(kind.__dataclass_fields__):
+    if parsed["args"] != [] or not isinstance(values, dict) or set(values) != {field.name for field in fields(kind)}:
         return "wrong arguments"
     if any(type(value) is not int or not 0 < value < 2**63 for value in values.values()):
         return "an id that is no id"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Row, create_engine, event, select
+from sqlalchemy import Connection, CursorResult, Engine, Row, bindparam, create_engine, event, select
 from sqlalchemy import text as sql_text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.sql.elements import TextClause
@@ -68,11 +68,11 @@ class Query:
 
     @classmethod
     def _typed(cls, statement: str) -> Any:
+        # A purpose line may speak of :parameters; they are text there.
+        statement = re.sub(r"--[^\n]*", lambda comment: comment[0].replace(":", r"\:"), statement)
         clause: TextClause = sql_text(statement)
         names = sorted(set(cls._PARAMETER.findall(statement)))
         if names:
-            from sqlalchemy import bindparam
-
             clause = clause.bindparams(*(bindparam(name, type_=UtcInstant()) for name in names))
         if not re.search(r"\bRETURNING\b|^\s*(?:--[^\n]*\n|\s)*(?:SELECT|WITH)\b", statement, re.IGNORECASE):
             return clause

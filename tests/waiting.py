@@ -1,0 +1,17 @@
+"""Waiting for a condition, with a limit: the only way in which a test waits."""
+
+import threading
+import time
+from collections.abc import Callable
+
+POLL_S = 0.02
+
+
+def until(condition: Callable[[], object], *, what: str, within_s: float = 30) -> None:
+    """Return when `condition` holds. Raises TimeoutError naming what did not happen."""
+    deadline = time.monotonic() + within_s
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {within_s} s for {what}")
+        pause.wait(POLL_S)
