@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
 
+from console import run
+from console.start import scheduler, worker
 from models.errors import DespensaError, Exit
+
+
+def _exit_with(code: int | None, **_: object) -> None:
+    """What a command returns is its exit code; none means done."""
+    raise typer.Exit(int(code or Exit.DONE))
+
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    result_callback=_exit_with,
     help="Credits humanitarian vouchers to families in many cities, every month, exactly once.",
 )
+app.add_typer(run.app, name="run")
+app.command("worker")(worker)
+app.command("scheduler")(scheduler)
 
 
 def main() -> None:
     """Run one command. Prints what failed, and what mends it; a traceback only with --debug."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    debug = "--debug" in sys.argv
     try:
-        code = app(arguments, standalone_mode=False)
+        app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name="despensa")
     except DespensaError as error:
         if debug:
             raise
         typer.echo(f"error: {error}", err=True)
         if error.hint:
             typer.echo(f"hint: {error.hint}", err=True)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing is lost; repeat the command to go on", err=True)
-        code = Exit.INTERRUPTED
-    except typer.Abort:
-        code = Exit.INTERRUPTED
-    sys.stdout.flush()
-    os._exit(int(code or 0)) if code == Exit.INTERRUPTED else sys.exit(int(code or 0))
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from models.errors import BrokerUnreachable
 from models.messages import ACCEPTED_VERSIONS, ALL_MESSAGES, QUARANTINE_ACTOR, VERSION, Message, arguments
 
 #: A message lost with its worker is sent again by dispatch after 10 s; Redis may take its own time.
@@ -125,6 +126,17 @@ def redis_client(url: str) -> "redis.Redis":
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
     )
+
+
+def require_answer(client: "redis.Redis") -> None:
+    """Raises BrokerUnreachable where Redis does not answer within its deadline."""
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise BrokerUnreachable(
+            f"Redis does not answer: {type(error).__name__}",
+            hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL, then repeat the command",
+        ) from None
 
 
 def embedded_client() -> "redis.Redis":

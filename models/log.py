@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
@@ -31,7 +31,7 @@ class Log:
         self.service = service  #: the field `service.name` of every line
         self.version = _version()
         self._logger = structlog.wrap_logger(
-            structlog.BytesLogger(cast(IO[bytes], sink)), processors=[_render], cache_logger_on_first_use=True
+            structlog.BytesLogger(cast(BinaryIO, sink)), processors=[_render], cache_logger_on_first_use=True
         )
         self._sink = sink
 

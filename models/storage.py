@@ -243,8 +243,8 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.isolation_level = None  # we begin ourselves: the driver's deferred begin fails half-way
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
-        connection.create_aggregate("digest_lines", 3, _DigestLines)  # type: ignore[arg-type]
-        connection.create_aggregate("digest_batches", 2, _DigestBatches)  # type: ignore[arg-type]
+        connection.create_aggregate("digest_lines", 3, _DigestLines)
+        connection.create_aggregate("digest_batches", 2, _DigestBatches)
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:

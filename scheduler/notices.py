@@ -43,13 +43,6 @@ CLOSE_BREAKER = Query("""
 UPDATE store SET failures = 0, breaker_until = NULL WHERE id = :store_id
 """)
 
-COUNT_UNTRIED = Query("""
--- count_untried: a run's notices that were never tried, and that no breaker holds back
-SELECT COUNT(*) FROM notice n JOIN store s ON s.id = n.store_id
-WHERE n.run_id = :run_id AND n.state = 'due' AND n.tried_at IS NULL
-  AND (s.breaker_until IS NULL OR s.breaker_until <= :now)
-""")
-
 
 def list_due_notices(tx: Tx, *, limit: int) -> list[int]:
     """The notices to send now."""
@@ -82,8 +75,3 @@ def resend(tx: Tx, store_id: str) -> int:
             ),
         )
     return len(notice_ids)
-
-
-def count_untried(tx: Tx, run_id: int) -> int:
-    """A run's notices that `--wait` still waits for."""
-    return int(tx.scalar(COUNT_UNTRIED, run_id=run_id, now=tx.now))

@@ -4,12 +4,15 @@ Any scheduler seals, one at a time: the head row's lock decides. What has no sea
 by a watermark: a transaction that took its journal id early may commit late, and must not be passed over.
 """
 
+from typing import Any
+
 import orjson
+from sqlalchemy import Row
 
 from models.columns import instant_text
 from models.journal import chain_hash, line
 from models.log import Line, Log
-from models.storage import Database, Query, Tx
+from models.storage import Database, Query
 
 #: Events sealed in one transaction, lines written between two syncs.
 CHUNK = 1000
@@ -35,7 +38,9 @@ MOVE_HEAD = Query("""
 UPDATE journal_head SET seq = :seq, hash = :hash WHERE id = 1
 """)
 
-GET_EMITTED = Query("-- get_emitted: how far the log has been written\nSELECT emitted_seq FROM journal_head WHERE id = 1")
+GET_EMITTED = Query(
+    "-- get_emitted: how far the log has been written\nSELECT emitted_seq FROM journal_head WHERE id = 1"
+)
 
 LIST_SEALED = Query("""
 -- list_sealed: sealed events from a place on, in order
@@ -100,30 +105,20 @@ def emit_again(database: Database, log: Log, *, from_seq: int) -> int:
     return count
 
 
-def sealed_line(tx_row: object, log: Log) -> Line:
+def sealed_line(row: Row[Any], log: Log) -> Line:
     """A sealed event as its line shows it."""
-    row = tx_row
-    head = line(
-        row.event,  # type: ignore[attr-defined]  # a database row
-        timestamp=instant_text(row.recorded_at),  # type: ignore[attr-defined]
-        level=row.level,  # type: ignore[attr-defined]
-        service=log.service,
-        version=log.version,
-    )
-    return {**head, **orjson.loads(row.fields), "seq": row.seq, "hash": row.hash}  # type: ignore[attr-defined]
+    timestamp = instant_text(row.recorded_at)
+    head = line(row.event, timestamp=timestamp, level=row.level, service=log.service, version=log.version)
+    return {**head, **orjson.loads(row.fields), "seq": row.seq, "hash": row.hash}
 
 
 def _write(database: Database, log: Log, *, after_seq: int) -> int:
     """One chunk of lines, on the disk when this returns. Returns the last place written, or `after_seq`."""
     with database.reading() as tx:
-        rows = _sealed(tx, after_seq=after_seq)
+        rows = tx.all(LIST_SEALED, after_seq=after_seq, limit=CHUNK)
     for row in rows:
         log.write(sealed_line(row, log))
     if rows:
         log.sync()
-        return int(rows[-1].seq)  # type: ignore[attr-defined]
+        return int(rows[-1].seq)
     return after_seq
-
-
-def _sealed(tx: Tx, *, after_seq: int) -> list[object]:
-    return list(tx.all(LIST_SEALED, after_seq=after_seq, limit=CHUNK))

@@ -19,6 +19,7 @@ from scheduler.tick import Ticker
 from workers.actors import Workplace, declare
 from workers.serve import embedded_workers, worker_broker, workplace
 
+
 @dataclass
 class FrozenClock:
     """An instant that stands still until it is set."""
@@ -77,9 +78,7 @@ class Installation:
 
     def ticker(self) -> Ticker:
         """As a scheduler process has it."""
-        return Ticker(
-            self.database, self.broker, self.log, self.clock, batch_lines=self.batch_lines, seals=True
-        )
+        return Ticker(self.database, self.broker, self.log, self.clock, batch_lines=self.batch_lines, seals=True)
 
     def receive(self, message: Message) -> None:
         """What a worker does with a message, in this thread."""
@@ -104,4 +103,3 @@ class Installation:
     def lines(self) -> list[dict[str, object]]:
         """What the log says so far."""
         return [orjson.loads(text) for text in self.settings.log.read_bytes().splitlines()]
-

@@ -12,7 +12,7 @@ import dramatiq
 import redis
 from dramatiq import cli
 
-from models.broker import SafeRedisBroker, make_broker, redis_client
+from models.broker import SafeRedisBroker, make_broker, redis_client, require_answer
 from models.errors import Exit
 from models.events import WorkerSeen
 from models.keys import load_keys
@@ -46,8 +46,12 @@ def worker_broker(client: "redis.Redis", settings: Settings, log: Log) -> SafeRe
     return make_broker(client, namespace=settings.namespace, middleware=[AttemptLog(log)])
 
 
-def serve(*, processes: int, threads: int) -> int:
-    """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md."""
+def serve(*, processes: int, threads: int, redis_url: str) -> int:
+    """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md.
+
+    Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it.
+    """
+    require_answer(redis_client(redis_url))
     options = [
         "workers.serve:start",
         *("--processes", str(processes), "--threads", str(threads)),

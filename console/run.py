@@ -1,0 +1,300 @@
+"""`despensa run`: look at runs, and decide about them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from console.entry import confirm, echo, echo_json, entry, note
+from console.planning import plan
+from console.start import start
+from models.errors import Exit, RefusedInput
+
+if TYPE_CHECKING:
+    from models.runs import RunSummary
+    from models.storage import Tx
+    from models.tables import Case, Run
+
+app = typer.Typer(no_args_is_help=True, help="The monthly runs: start, look, approve, release, repair.")
+app.command("start")(start)
+app.command("plan")(plan)
+
+RUN = typer.Argument(help="Such as 2026-12/02004, with .2 for part 2.")
+YES = typer.Option(False, "--yes", help="Do not ask.")
+JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
+
+
+@app.command("list")
+def list_(
+    cycle: str = typer.Option("", help="Only this cycle."),
+    location: str = typer.Option("", help="Only this location."),
+    as_json: bool = JSON,
+) -> None:
+    """Every run, newest cycle last."""
+    from models.runs import find_location, parse_cycle
+
+    with entry() as desk, desk.database.reading() as tx:
+        code = find_location(tx, location).code if location else ""
+        summaries = _summaries(tx, cycle=str(parse_cycle(cycle)) if cycle else "", location_code=code)
+    _show(summaries, as_json=as_json)
+
+
+@app.command()
+def status(
+    run: str = typer.Argument("", help="One run; without it, those of the newest cycle and all that are not over."),
+    as_json: bool = JSON,
+) -> None:
+    """Counts, cases and notices."""
+    from models.runs import find_run, summarise
+
+    with entry() as desk, desk.database.reading() as tx:
+        summaries = [summarise(tx, find_run(tx, run).id)] if run else _current(tx)
+    _show(summaries, as_json=as_json)
+
+
+@app.command()
+def approve(run: str = RUN, yes: bool = YES) -> None:
+    """Approve a planned run, as a person who did not plan it. The next tick releases it once its payday has come."""
+    from models.runs import find_run
+    from scheduler.approve import approve_by_person
+
+    with entry() as desk:
+        with desk.database.reading() as tx:
+            found = find_run(tx, run)
+        _confirm_run(found, "Approve", yes=yes)
+        with desk.database.transaction() as tx:
+            approve_by_person(tx, found.id)
+    note(f"run {run} is approved; the next tick goes on: despensa run start")
+
+
+@app.command()
+def release(run: str = RUN, yes: bool = YES) -> None:
+    """Reserve an approved run's total and open its batches, without waiting for the next tick."""
+    from models.runs import find_run
+    from scheduler.release import release as release_run
+
+    with entry() as desk:
+        with desk.database.reading() as tx:
+            found = find_run(tx, run)
+        _confirm_run(found, "Release", yes=yes)
+        with desk.database.transaction() as tx:
+            release_run(tx, found.id, now=datetime.now(UTC))
+    note(f"run {run} is released; the next tick sends its batches: despensa run start")
+
+
+@app.command()
+def cases(
+    run: str = typer.Argument("", help="Only this run."),
+    all_: bool = typer.Option(False, "--all", help="Closed ones, too."),
+    as_json: bool = JSON,
+) -> None:
+    """Lines that need another try or a person: reason, age, next step."""
+    from console.tables import echo_table
+    from models.runs import find_run
+    from models.tables import Case
+
+    with entry() as desk, desk.database.reading() as tx:
+        where = [] if all_ else [Case.state == "open"]
+        where += [Case.run_id == find_run(tx, run).id] if run else []
+        rows = [_case_row(tx, case) for case in tx.list(Case, *where)]
+    if as_json:
+        echo_json({"cases": rows})
+        return
+    headers = ("case", "run", "disbursement", "reason", "state", "attempts", "opened_at", "next")
+    echo_table(headers, [[row[name] for name in headers] for row in rows], right="r r  r ")
+
+
+@app.command()
+def retry(
+    run: str = RUN,
+    case: int = typer.Option(0, help="Only this case."),
+    reason: str = typer.Option("", help="Only cases of this reason."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be tried again, and change nothing."),
+    yes: bool = YES,
+) -> None:
+    """Try a run's open cases again: each line once, with its reserve."""
+    from models.money import format_amount
+    from models.runs import find_run
+    from scheduler.retry import Choice, forecast_retry
+    from scheduler.retry import retry as retry_cases
+
+    choice = Choice(case_id=case, reason=reason)
+    with entry() as desk:
+        with desk.database.transaction() as tx:
+            found = find_run(tx, run)
+            forecast = forecast_retry(tx, found.id, choice)
+        amount = format_amount(forecast.amount_minor, forecast.currency)
+        again = format_amount(forecast.to_reserve_minor, forecast.currency)
+        echo(f"{forecast.cases} cases of run {run}, {amount}; {again} to be reserved again")
+        if dry_run or forecast.cases == 0:
+            note("nothing was changed")
+            return
+        confirm("Try them again?", yes=yes)
+        with desk.database.transaction() as tx:
+            retry_cases(tx, found.id, choice)
+    note("the next tick sends them: despensa run start")
+
+
+@app.command()
+def resolve(
+    case: int = typer.Argument(help="The number of the case."),
+    paid: str = typer.Option("", help="The family was paid: a reference to the evidence, which names nobody."),
+    not_owed: bool = typer.Option(False, "--not-owed", help="The line was not owed; its reserve goes back."),
+    yes: bool = YES,
+) -> None:
+    """A person's exit from any case: paid, with evidence, or not owed."""
+    from models.keys import load_keys
+    from models.money import format_amount
+    from models.tables import Case, Disbursement, Run, run_code
+    from scheduler.resolve import resolve_not_owed, resolve_paid
+
+    if bool(paid) == not_owed:
+        raise RefusedInput("say either --paid EVIDENCE or --not-owed")
+    with entry() as desk:
+        with desk.database.reading() as tx:
+            found = tx.get(Case, Case.id == case)
+            line = tx.get(Disbursement, Disbursement.id == found.disbursement_id)
+            run = tx.get(Run, Run.id == found.run_id)
+        amount = format_amount(line.amount_minor, run.currency)
+        confirm(f"Case {case} of run {run_code(run)}, {amount}: {'paid' if paid else 'not owed'}?", yes=yes)
+        with desk.database.transaction() as tx:
+            if paid:
+                version = load_keys(desk.settings.keys, "pin").latest.version
+                resolve_paid(tx, case, evidence=paid, key_version=version)
+            else:
+                resolve_not_owed(tx, case)
+    note(f"case {case} is closed")
+
+
+@app.command()
+def pause(run: str = RUN, reason: str = typer.Option("asked by an operator", help="For the log.")) -> None:
+    """Take no more batches of a released run. When this returns, nothing of it is credited until it is resumed."""
+    from models.runs import find_run
+    from scheduler.pause import pause as pause_run
+
+    with entry() as desk, desk.database.transaction() as tx:
+        pause_run(tx, find_run(tx, run).id, reason=reason)
+    note(f"run {run} is paused; it goes on with: despensa run resume {run}")
+
+
+@app.command()
+def resume(run: str = RUN) -> None:
+    """Go on with a paused run."""
+    from models.runs import find_run
+    from scheduler.pause import resume as resume_run
+
+    with entry() as desk, desk.database.transaction() as tx:
+        resume_run(tx, find_run(tx, run).id)
+    note(f"run {run} goes on with the next tick: despensa run start")
+
+
+@app.command()
+def discard(run: str = RUN, yes: bool = YES) -> None:
+    """Drop a plan that was not released. The slot can then be planned anew."""
+    from models.runs import find_run
+    from scheduler.plan import discard as discard_plan
+
+    with entry() as desk:
+        with desk.database.reading() as tx:
+            found = find_run(tx, run)
+        _confirm_run(found, "Discard the plan of", yes=yes)
+        with desk.database.transaction() as tx:
+            discard_plan(tx, found.id)
+    note(f"the plan of run {run} is discarded")
+
+
+@app.command()
+def cancel(run: str = RUN, yes: bool = YES) -> None:
+    """Stop a released run for good: what is not credited becomes cases, and their reserve goes back."""
+    from models.runs import find_run
+    from scheduler.cancel import cancel as cancel_run
+    from scheduler.cancel import settle_cancelled
+
+    with entry() as desk:
+        with desk.database.reading() as tx:
+            found = find_run(tx, run)
+        _confirm_run(found, "Cancel", yes=yes)
+        with desk.database.transaction() as tx:
+            cancel_run(tx, found.id)
+        with desk.database.transaction() as tx:
+            settled = settle_cancelled(tx, found.id)
+    note(
+        f"run {run} is cancelled; its open lines are cases: despensa run cases {run}"
+        if settled
+        else f"run {run} takes no more batches; its open lines become cases with the next tick: despensa run start"
+    )
+
+
+@app.command()
+def reconcile(as_json: bool = JSON) -> int:
+    """Whether every balance agrees with the rows it stands for. Exit 13 if not."""
+    from console.tables import echo_table
+    from models.reconcile import names_of_checks
+    from models.reconcile import reconcile as find_differences
+
+    with entry() as desk, desk.database.reading() as tx:
+        differences = find_differences(tx)
+    if as_json:
+        echo_json({"agrees": not differences, "differences": [each.as_json() for each in differences]})
+    elif differences:
+        echo_table(("check", "expected", "found"), [(each.check, each.expected, each.found) for each in differences])
+    else:
+        for check in names_of_checks():
+            echo(f"ok  {check}")
+        echo("the books agree")
+    return Exit.BOOKS_DISAGREE if differences else Exit.DONE
+
+
+def _summaries(tx: Tx, *, cycle: str, location_code: str) -> list[RunSummary]:
+    from models.runs import list_summaries
+    from models.tables import Run
+
+    where = [Run.cycle == cycle] if cycle else []
+    where += [Run.location_code == location_code] if location_code else []
+    return list_summaries(tx, [run.id for run in tx.list(Run, *where)])
+
+
+def _current(tx: Tx) -> list[RunSummary]:
+    """The runs of the newest cycle, and all that are not over."""
+    summaries = _summaries(tx, cycle="", location_code="")
+    newest = max((each.cycle for each in summaries), default="")
+    over = ("completed", "completed_with_cases", "cancelled")
+    return [each for each in summaries if each.cycle == newest or each.state not in over]
+
+
+def _show(summaries: list[RunSummary], *, as_json: bool) -> None:
+    from console.tables import echo_runs, runs_as_json
+
+    if as_json:
+        echo_json(runs_as_json(summaries))
+    else:
+        echo_runs(summaries)
+
+
+def _confirm_run(run: Run, verb: str, *, yes: bool) -> None:
+    from models.money import format_amount
+    from models.tables import run_code
+
+    amount = format_amount(run.planned_minor, run.currency)
+    echo(f"run {run_code(run)}: {run.state}, {run.lines} families, {amount}")
+    confirm(f"{verb} run {run_code(run)}?", yes=yes)
+
+
+def _case_row(tx: Tx, case: Case) -> dict[str, object]:
+    from models.columns import instant_text
+    from models.tables import Run, run_code
+
+    return {
+        "case": case.id,
+        "run": run_code(tx.get(Run, Run.id == case.run_id)),
+        "disbursement": case.disbursement_id,
+        "reason": case.reason,
+        "state": case.outcome or case.state,
+        "attempts": case.attempts,
+        "opened_at": instant_text(case.opened_at),
+        "next": "a person: run retry, or run resolve"
+        if case.next_attempt_at is None
+        else instant_text(case.next_attempt_at),
+    }

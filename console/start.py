@@ -1,0 +1,154 @@
+"""`run start`, `scheduler` and `worker`: what cron and services call."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+from console.entry import Entry, echo_json, entry, note
+from models.errors import Exit, Misconfigured, RefusedByState
+
+if TYPE_CHECKING:
+    from scheduler.follow import Chosen
+    from scheduler.tick import Ticker
+
+#: Six hours: a month of the whole programme takes minutes. Source: design.md, Exit codes.
+TIMEOUT_S = 21_600
+#: Pause of the scheduler between ticks that found nothing to do.
+SCHEDULER_IDLE_S = 1.0
+
+
+def start(
+    cycle: str = typer.Option("", help="Plan this cycle, YYYY-MM, even if it is out of reach of catch-up."),
+    location: str = typer.Option("", help="Only this location: its code, or an unambiguous name."),
+    wait: bool = typer.Option(True, help="Follow the runs until they are settled."),
+    timeout: float = typer.Option(TIMEOUT_S, help="End waiting after so many seconds, resumable."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> int:
+    """Start what is due, and follow it. Cron calls this every hour; nothing due is silent."""
+    from console.follow import follow
+    from console.tables import echo_runs, runs_as_json
+    from console.ticking import ticking
+    from scheduler.follow import look
+
+    since = datetime.now(UTC)
+    with entry() as desk:
+        chosen = _chosen(desk, cycle, location)
+        _refuse_unfollowed(desk, wait=wait)
+        with ticking(desk, clock=_now, workers=wait) as ticker:
+            _plan_chosen(desk, ticker, chosen)
+            if wait:
+                sight, code = follow(desk, ticker, chosen, since=since, timeout_s=timeout, now=_now)
+            else:
+                ticker.tick()
+                embedded = not desk.settings.distributed
+                sight, code = look(desk.database, chosen, since=since, now=_now(), embedded=embedded), Exit.DONE
+        if as_json:
+            echo_json(runs_as_json(sight.runs))
+        elif sight.runs:
+            note(f"database: {desk.database.name}")
+            echo_runs(sight.runs)
+        return code
+
+
+def scheduler(
+    once: bool = typer.Option(False, help="Do all that is due once, and end: for a timer."),
+) -> int:
+    """The long-lived loop: plan, release, dispatch, sweep, close and seal whatever is due. Logs to standard output."""
+    from console.follow import follow
+    from console.ticking import ticking
+    from scheduler.follow import Chosen
+
+    since = datetime.now(UTC)
+    with entry(service="despensa-scheduler", to_stdout=True) as desk:
+        embedded = not desk.settings.distributed
+        with ticking(desk, clock=_now, workers=embedded) as ticker:
+            if once and embedded:
+                return follow(desk, ticker, Chosen(), since=since, timeout_s=TIMEOUT_S, now=_now)[1]
+            if once:
+                from scheduler.follow import exit_of
+
+                return exit_of(ticker.tick().errors)
+            _loop(ticker)
+    return Exit.DONE
+
+
+def worker(
+    processes: int = typer.Option(1, min=1, max=64, help="Processes of this host."),
+    threads: int = typer.Option(0, max=64, help="Threads of each process; default DESPENSA_WORKER_THREADS."),
+) -> int:
+    """Credit vouchers and tell stores until SIGTERM. Any number, on any number of hosts. Logs to standard output."""
+    from models.keys import KINDS, load_keys
+    from models.schema import require_current
+    from models.settings import read_settings
+    from models.storage import Database
+    from workers.serve import serve
+
+    settings = read_settings()
+    if not settings.distributed:
+        raise Misconfigured(
+            "an embedded installation has no worker processes: `run start` brings its own",
+            hint="set DESPENSA_DATABASE_URL to PostgreSQL and DESPENSA_REDIS_URL",
+        )
+    database = Database(settings.database)
+    require_current(database)
+    database.close()  # each process opens its own
+    for kind in KINDS:
+        load_keys(settings.keys, kind)
+    return serve(processes=processes, threads=threads or settings.worker_threads, redis_url=settings.redis_url)
+
+
+def _loop(ticker: Ticker) -> None:
+    """Tick until SIGTERM or SIGINT; the tick at work is finished."""
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while not stopping.is_set():
+        if not ticker.tick().busy:
+            stopping.wait(SCHEDULER_IDLE_S)
+
+
+def _chosen(desk: Entry, cycle: str, location: str) -> Chosen:
+    from models.runs import find_location, parse_cycle
+    from models.tables import Programme
+    from scheduler.follow import Chosen
+
+    with desk.database.reading() as tx:
+        if not tx.list(Programme, limit=1):
+            raise Misconfigured(
+                f"there is no programme in {desk.database.name}",
+                hint="despensa import deploy/programmes/northern-mexico",
+            )
+        code = find_location(tx, location).code if location else ""
+    return Chosen(parse_cycle(cycle) if cycle else None, code)
+
+
+def _refuse_unfollowed(desk: Entry, *, wait: bool) -> None:
+    from models.sightings import seen_lately
+
+    if wait or not desk.settings.distributed or seen_lately(desk.database, "scheduler"):
+        return
+    raise RefusedByState(
+        "--no-wait needs a scheduler that goes on, and none was seen lately", hint="start one: despensa scheduler"
+    )
+
+
+def _plan_chosen(desk: Entry, ticker: Ticker, chosen: Chosen) -> None:
+    """A cycle named on the command line is planned even where catch-up does not reach; approval guards it."""
+    from console.planning import plan_cycle
+
+    if chosen.cycle is not None:
+        plan_cycle(desk, chosen.cycle, location_code=chosen.location_code, now=ticker.clock())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

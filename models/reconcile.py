@@ -1,0 +1,204 @@
+"""Whether the books agree: every balance against the rows it stands for. Reads only.
+
+Each check is one query that returns only what differs: a subject, what is expected, and what is found.
+"""
+
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from models.columns import instant_text
+from models.journal import GENESIS, chain_hash
+from models.storage import Query, Tx
+
+#: Differences shown of each check: whoever has more has enough to look at.
+SHOWN_MAX = 100
+
+FUND_BALANCES = Query("""
+-- fund_balances: a fund's balance is its deposits and returns less its reserves
+SELECT f.code AS subject, COALESCE(SUM(CASE t.kind WHEN 'deposit' THEN t.amount_minor WHEN 'unreserve' THEN t.amount_minor
+                                       WHEN 'reserve' THEN -t.amount_minor ELSE 0 END), 0) AS expected,
+       f.balance_minor AS found
+FROM fund f LEFT JOIN transfer t ON t.fund_id = f.id GROUP BY f.id, f.code, f.balance_minor
+HAVING f.balance_minor <> COALESCE(SUM(CASE t.kind WHEN 'deposit' THEN t.amount_minor WHEN 'unreserve' THEN t.amount_minor
+                                       WHEN 'reserve' THEN -t.amount_minor ELSE 0 END), 0)
+LIMIT :limit
+""")
+
+OUTSTANDING = Query("""
+-- outstanding: the control account of each run is the sum of its vouchers
+SELECT r.id AS subject, COALESCE(v.amount_minor, 0) AS expected, COALESCE(t.amount_minor, 0) AS found
+FROM run r
+LEFT JOIN (SELECT d.id / 10000000 AS run_id, SUM(d.amount_minor) AS amount_minor
+           FROM voucher v JOIN disbursement d ON d.id = v.id GROUP BY d.id / 10000000) v ON v.run_id = r.id
+LEFT JOIN (SELECT run_id, SUM(amount_minor) AS amount_minor FROM transfer WHERE kind = 'credit'
+           GROUP BY run_id) t ON t.run_id = r.id
+WHERE COALESCE(v.amount_minor, 0) <> COALESCE(t.amount_minor, 0)
+LIMIT :limit
+""")
+
+RESERVES = Query("""
+-- reserves: a released run's reserve is the sum of its lines that may still be credited from it
+SELECT r.id AS subject, COALESCE(l.amount_minor, 0) AS expected, COALESCE(t.amount_minor, 0) AS found
+FROM run r
+LEFT JOIN (SELECT d.id / 10000000 AS run_id, SUM(d.amount_minor) AS amount_minor FROM disbursement d
+           WHERE NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+             AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id
+                             AND (c.outcome = 'not_owed' OR (c.state = 'open' AND c.reserved = :no)))
+           GROUP BY d.id / 10000000) l ON l.run_id = r.id
+LEFT JOIN (SELECT run_id, SUM(CASE kind WHEN 'reserve' THEN amount_minor ELSE -amount_minor END) AS amount_minor
+           FROM transfer WHERE run_id IS NOT NULL GROUP BY run_id) t ON t.run_id = r.id
+WHERE r.state NOT IN ('planned', 'approved') AND COALESCE(l.amount_minor, 0) <> COALESCE(t.amount_minor, 0)
+LIMIT :limit
+""")
+
+BATCH_COUNTS = Query("""
+-- batch_counts: a batch's write-once counts are its vouchers
+SELECT b.id AS subject, COALESCE(v.vouchers, 0) AS expected, COALESCE(b.credited, 0) AS found
+FROM batch b LEFT JOIN (SELECT batch_id, COUNT(*) AS vouchers FROM voucher GROUP BY batch_id) v ON v.batch_id = b.id
+WHERE COALESCE(v.vouchers, 0) <> COALESCE(b.credited, 0)
+LIMIT :limit
+""")
+
+BATCH_TRANSFERS = Query("""
+-- batch_transfers: a batch's sum is its transfer
+SELECT b.id AS subject, COALESCE(b.credited_minor, 0) AS expected, COALESCE(t.amount_minor, 0) AS found
+FROM batch b LEFT JOIN (SELECT batch_id, SUM(amount_minor) AS amount_minor FROM transfer WHERE kind = 'credit'
+                        GROUP BY batch_id) t ON t.batch_id = b.id
+WHERE COALESCE(b.credited_minor, 0) <> COALESCE(t.amount_minor, 0)
+LIMIT :limit
+""")
+
+RUN_LINES = Query("""
+-- run_lines: a run's frozen count is its lines
+SELECT r.id AS subject, r.lines AS expected, COALESCE(d.lines, 0) AS found
+FROM run r LEFT JOIN (SELECT id / 10000000 AS run_id, COUNT(*) AS lines FROM disbursement
+                      GROUP BY id / 10000000) d ON d.run_id = r.id
+WHERE r.lines <> COALESCE(d.lines, 0)
+LIMIT :limit
+""")
+
+RUN_AMOUNTS = Query("""
+-- run_amounts: a run's frozen sum is the sum of its lines
+SELECT r.id AS subject, r.planned_minor AS expected, COALESCE(d.amount_minor, 0) AS found
+FROM run r LEFT JOIN (SELECT id / 10000000 AS run_id, SUM(amount_minor) AS amount_minor FROM disbursement
+                      GROUP BY id / 10000000) d ON d.run_id = r.id
+WHERE r.planned_minor <> COALESCE(d.amount_minor, 0)
+LIMIT :limit
+""")
+
+FINISHED_LINES = Query("""
+-- finished_lines: in a finished run every line is a voucher, an open case, or was found not owed
+SELECT r.id AS subject, r.lines AS expected, COALESCE(v.vouchers, 0) + COALESCE(c.others, 0) AS found
+FROM run r
+LEFT JOIN (SELECT id / 10000000 AS run_id, COUNT(*) AS vouchers FROM voucher GROUP BY id / 10000000) v
+     ON v.run_id = r.id
+LEFT JOIN (SELECT run_id, COUNT(*) AS others FROM cases WHERE state = 'open' OR outcome = 'not_owed'
+           GROUP BY run_id) c ON c.run_id = r.id
+WHERE r.completed_at IS NOT NULL AND r.lines <> COALESCE(v.vouchers, 0) + COALESCE(c.others, 0)
+LIMIT :limit
+""")
+
+PAID_NOT_OWED = Query("""
+-- paid_not_owed: no line has a voucher and an open case, or was found not owed
+SELECT c.disbursement_id AS subject, 0 AS expected, COUNT(*) AS found
+FROM cases c JOIN voucher v ON v.id = c.disbursement_id WHERE c.state = 'open' OR c.outcome = 'not_owed'
+GROUP BY c.disbursement_id LIMIT :limit
+""")
+
+CURRENCIES = Query("""
+-- currencies: money stays in its fund's currency
+SELECT t.id AS subject, f.currency AS expected, t.currency AS found
+FROM transfer t JOIN fund f ON f.id = t.fund_id WHERE t.currency <> f.currency LIMIT :limit
+""")
+
+LIST_JOURNALLED_CREDITS = Query("""
+-- list_journalled_credits: the events that credited something, streamed
+SELECT run_id, fields FROM journal WHERE event IN ('batch.credited', 'case.resolved')
+""")
+
+SUM_CREDITED = Query("""
+-- sum_credited: what each run credited, from its vouchers; bounded by the runs
+SELECT d.id / 10000000 AS run_id, COUNT(*) AS vouchers, CAST(SUM(d.amount_minor) AS BIGINT) AS amount_minor
+FROM voucher v JOIN disbursement d ON d.id = v.id GROUP BY d.id / 10000000
+""")
+
+LIST_SEALS = Query("""
+-- list_seals: the whole chain in order, streamed
+SELECT s.seq, s.prev_hash, s.hash, j.event, j.recorded_at, j.fields
+FROM seal s JOIN journal j ON j.id = s.journal_id ORDER BY s.seq
+""")
+
+GET_HEAD = Query("-- get_head: the last seal\nSELECT seq, hash FROM journal_head WHERE id = 1")
+
+CHECKS = (
+    FUND_BALANCES, OUTSTANDING, RESERVES, BATCH_COUNTS, BATCH_TRANSFERS, RUN_LINES, RUN_AMOUNTS, FINISHED_LINES,
+    PAID_NOT_OWED, CURRENCIES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that does not agree."""
+
+    check: str  #: the check and what it looked at: `reserves 3`
+    expected: str
+    found: str
+
+    def as_json(self) -> dict[str, str]:
+        """The object of the contract for scripts."""
+        return asdict(self)
+
+
+def reconcile(tx: Tx) -> list[Difference]:
+    """Every difference in the books, at most SHOWN_MAX of each check. Empty if they agree."""
+    tx.allow_long_statement()
+    differences = [
+        Difference(f"{check.name} {row.subject}", str(row.expected), str(row.found))
+        for check in CHECKS
+        for row in tx.all(check, **_parameters(check))
+    ]
+    return differences + _journal_against_vouchers(tx) + _chain(tx)
+
+
+def names_of_checks() -> list[str]:
+    """What `reconcile` looks at, in words."""
+    return [check.purpose for check in CHECKS] + [
+        "the journal's credits are the vouchers",
+        "the chain of seals is unbroken up to its head",
+    ]
+
+
+def _parameters(check: Query) -> dict[str, object]:
+    limit: dict[str, object] = {"limit": SHOWN_MAX}
+    return {**limit, "no": False} if check is RESERVES else limit
+
+
+def _journal_against_vouchers(tx: Tx) -> list[Difference]:
+    credited: dict[int, tuple[int, int]] = {}
+    for row in tx.stream(LIST_JOURNALLED_CREDITS):
+        fields = orjson.loads(row.fields)
+        count, amount_minor = credited.get(row.run_id, (0, 0))
+        credited[row.run_id] = (count + fields["credited"], amount_minor + fields["credited_minor"])
+    vouchers = {row.run_id: (int(row.vouchers), int(row.amount_minor)) for row in tx.all(SUM_CREDITED)}
+    nothing = (0, 0)
+    return [
+        Difference(f"journal {run_id}", str(vouchers.get(run_id, nothing)), str(credited.get(run_id, nothing)))
+        for run_id in sorted(vouchers.keys() | credited.keys())
+        if vouchers.get(run_id, nothing) != credited.get(run_id, nothing)
+    ][:SHOWN_MAX]
+
+
+def _chain(tx: Tx) -> list[Difference]:
+    seq, prev_hash = 0, GENESIS
+    for row in tx.stream(LIST_SEALS):
+        expected = chain_hash(
+            prev_hash, seq=seq + 1, event=row.event, timestamp=instant_text(row.recorded_at),
+            fields=orjson.loads(row.fields),
+        )  # fmt: skip
+        if (row.seq, row.prev_hash, row.hash) != (seq + 1, prev_hash, expected):
+            return [Difference(f"seal {seq + 1}", expected, f"{row.seq}: {row.hash}")]
+        seq, prev_hash = seq + 1, row.hash
+    head = tx.one(GET_HEAD)
+    head_hash = head.hash if head.seq else GENESIS
+    return [] if (head.seq, head_hash) == (seq, prev_hash) else [Difference("seal head", str(seq), str(head.seq))]
