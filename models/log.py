@@ -118,7 +118,8 @@ class Sink:
 
 
 def _render(_logger: Any, _method: str, line: Any) -> bytes:
-    return orjson.dumps(line)
+    # structlog puts `event` last; a line begins as models.journal.line has it.
+    return orjson.dumps({name: line[name] for name in ("timestamp", "level", "event")} | line)
 
 
 def _version() -> str:

@@ -156,7 +156,9 @@ class Tx:
         statement = select(columns).where(*where).limit(limit)
         statement = statement.order_by(*(order if order is not None else columns.primary_key.columns))
         if lock:
-            statement = statement.with_for_update()
+            # Not the full lock: a credit's transfer refers to run and fund, and its foreign keys must not wait for
+            # whoever changes their state; with it, a pause and a credit deadlock.
+            statement = statement.with_for_update(key_share=True)
         return [table(**row._mapping) for row in self.connection.execute(statement)]
 
     def add(self, row: T) -> T:

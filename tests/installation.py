@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import dramatiq
 import orjson
+from dramatiq.broker import MessageProxy
 
 from models.broker import SafeRedisBroker, embedded_client, redis_client
 from models.keys import init_keys
@@ -82,10 +82,8 @@ class Installation:
 
     def receive(self, message: Message) -> None:
         """What a worker does with a message, in this thread."""
-        actor: dramatiq.Actor[..., object] = self.broker.actors[message.ACTOR]
-        proxy = dramatiq.Message(
-            queue_name=message.QUEUE, actor_name=message.ACTOR, args=(), kwargs=arguments(message), options={}
-        )
+        actor = self.broker.actors[message.ACTOR]
+        proxy = MessageProxy(actor.message(**arguments(message)))
         for middleware in self.broker.middleware:
             middleware.before_process_message(self.broker, proxy)
         try:

@@ -1,0 +1,286 @@
+"""Races on PostgreSQL, with two sessions stopped at named points. SQLite has one writer: there is nothing to race."""
+
+from collections.abc import Callable
+
+import pytest
+
+from models.errors import FundTooSmall, NotFound
+from models.states import BatchState, RunState
+from models.storage import Database, Tx
+from models.tables import Run
+from scheduler.approve import approve_by_policy
+from scheduler.cancel import LIVE_LEASES, STOP_BATCHES, cancel, settle_cancelled
+from scheduler.close import COUNT_UNFINISHED, close
+from scheduler.pause import PAUSE_BATCHES, pause
+from scheduler.plan import DELETE_BATCHES, INSERT_RUN, discard, plan_slot
+from scheduler.release import OPEN_BATCHES, release
+from scheduler.retry import CLOSE_CASES, Choice, retry
+from scheduler.seal import LOCK_HEAD, seal
+from scheduler.sweep import END_BATCH, sweep_exhausted
+from tests.builders import (
+    CYCLE,
+    NOGALES,
+    PAYDAY,
+    TIJUANA,
+    a_planned_run,
+    a_programme,
+    a_released_run,
+    batches_of,
+    families,
+    fund_balance_minor,
+    run_again,
+    transferred_minor,
+    vouchers_of,
+)
+from tests.ledger import assert_books_agree, exhaust, make_dead_case
+from tests.races import Racer, in_transaction, until_blocked
+from workers.credit import LOCK_BATCH, credit_batch, take_batch
+
+
+@pytest.fixture
+def url(postgresql_database: Database) -> str:
+    """Where both sessions connect."""
+    return postgresql_database.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database(postgresql_database: Database) -> Database:
+    """PostgreSQL only."""
+    return postgresql_database
+
+
+def _approved(database: Database, run: Run) -> Run:
+    with database.transaction() as tx:
+        approve_by_policy(tx, run.id, now=PAYDAY)
+    return run
+
+
+def _releasing(run: Run) -> Callable[[Database], Run]:
+    return in_transaction(lambda tx: release(tx, run.id, now=PAYDAY))
+
+
+def test_two_plans_of_a_slot_make_one_run(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+
+    def planning(tx: Tx) -> tuple[int, bool]:
+        planned = plan_slot(
+            tx, programme, location_code=TIJUANA, cycle=CYCLE, now=PAYDAY, batch_lines=10, part=1
+        )
+        return planned.run.id, planned.created
+
+    first = Racer(url, in_transaction(planning), stop_after=INSERT_RUN).start()
+    second = Racer(url, in_transaction(planning)).start()
+    until_blocked(database)
+    first_id, first_created = first.finish()
+    second_id, second_created = second.finish()
+
+    assert (first_created, second_created) == (True, False)
+    assert first_id == second_id
+    assert sum(batch.lines for batch in batches_of(database, run_again_by_id(database, first_id))) == 30
+
+
+def test_two_releases_on_one_fund_never_overdraw_it(database: Database, url: str) -> None:
+    programme = a_programme(database, funds_minor=[2_000_000])
+    families(database, programme, 14, location=TIJUANA, prefix="T")
+    families(database, programme, 14, location=NOGALES, prefix="N")
+    first_run = _approved(database, a_planned_run(database, programme, location=TIJUANA))
+    second_run = _approved(database, a_planned_run(database, programme, location=NOGALES))
+
+    first = Racer(url, _releasing(first_run), stop_after=OPEN_BATCHES).start()
+    second = Racer(url, _releasing(second_run)).start()
+    until_blocked(database)
+    first.finish()
+    with pytest.raises(FundTooSmall) as refused:
+        second.finish()
+
+    left_minor = 2_000_000 - first_run.planned_minor
+    assert (refused.value.required_minor, refused.value.available_minor) == (second_run.planned_minor, left_minor)
+    assert refused.value.shortfall_minor == second_run.planned_minor - left_minor
+    assert fund_balance_minor(database, programme) == left_minor
+    assert run_again(database, second_run).state == RunState.APPROVED
+    assert_books_agree(database)
+
+
+def test_cancel_waits_for_a_release_and_stops_what_it_opened(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = _approved(database, a_planned_run(database, programme))
+
+    releasing = Racer(url, _releasing(run), stop_after=OPEN_BATCHES).start()
+    cancelling = Racer(url, in_transaction(lambda tx: cancel(tx, run.id))).start()
+    until_blocked(database)
+    releasing.finish()
+    cancelling.finish()
+
+    assert run_again(database, run).state == RunState.CANCELLED
+    assert {batch.state for batch in batches_of(database, run)} == {BatchState.STOPPED}
+    assert_books_agree(database)
+
+
+def test_release_waits_for_a_discard_and_finds_no_run(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = _approved(database, a_planned_run(database, programme))
+
+    discarding = Racer(url, in_transaction(lambda tx: discard(tx, run.id)), stop_after=DELETE_BATCHES).start()
+    releasing = Racer(url, _releasing(run)).start()
+    until_blocked(database)
+    discarding.finish()
+    with pytest.raises(NotFound):
+        releasing.finish()
+
+    assert fund_balance_minor(database, programme) == transferred_minor(database, "deposit")
+    assert_books_agree(database)
+
+
+def test_pause_waits_for_a_credit_that_has_begun(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 20, location=TIJUANA)
+    run = a_released_run(database, programme)
+    lease = take_batch(database, batches_of(database, run)[0].id)
+    assert lease is not None
+
+    crediting = Racer(url, lambda db: credit_batch(db, lease, key_version=1), stop_after=LOCK_BATCH).start()
+    pausing = Racer(url, in_transaction(lambda tx: pause(tx, run.id, reason="test"))).start()
+    until_blocked(database)
+    assert crediting.finish() is not None
+    pausing.finish()
+
+    assert [batch.state for batch in batches_of(database, run)] == [BatchState.DONE, BatchState.PAUSED]
+    assert len(vouchers_of(database, run)) == 10
+
+
+def test_credit_that_meets_a_pause_credits_nothing(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 20, location=TIJUANA)
+    run = a_released_run(database, programme)
+    lease = take_batch(database, batches_of(database, run)[0].id)
+    assert lease is not None
+
+    action = in_transaction(lambda tx: pause(tx, run.id, reason="test"))
+    pausing = Racer(url, action, stop_after=PAUSE_BATCHES).start()
+    crediting = Racer(url, lambda db: credit_batch(db, lease, key_version=1)).start()
+    until_blocked(database)
+    pausing.finish()
+
+    assert crediting.finish() is None
+    assert vouchers_of(database, run) == []
+
+
+def test_credit_that_meets_a_cancel_credits_nothing(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    run = a_released_run(database, programme)
+    lease = take_batch(database, batches_of(database, run)[0].id)
+    assert lease is not None
+
+    cancelling = Racer(url, in_transaction(lambda tx: cancel(tx, run.id)), stop_after=STOP_BATCHES).start()
+    crediting = Racer(url, lambda db: credit_batch(db, lease, key_version=1)).start()
+    until_blocked(database)
+    cancelling.finish()
+
+    assert crediting.finish() is None
+    assert vouchers_of(database, run) == []
+    with database.transaction() as tx:
+        assert not settle_cancelled(tx, run.id), "a live lease may still be at work"
+
+
+def test_two_settlements_of_a_cancelled_run_give_its_reserve_back_once(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    run = a_released_run(database, programme)
+    with database.transaction() as tx:
+        cancel(tx, run.id)
+
+    action = in_transaction(lambda tx: settle_cancelled(tx, run.id))
+    first = Racer(url, action, stop_after=LIVE_LEASES).start()
+    second = Racer(url, action).start()
+    until_blocked(database)
+
+    assert (first.finish(), second.finish()) == (True, False)
+    assert transferred_minor(database, "unreserve") == run.planned_minor
+    assert_books_agree(database)
+
+
+def test_retry_waits_for_a_close_and_opens_the_run_again(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 1, location=TIJUANA)
+    run = a_released_run(database, programme)
+    make_dead_case(database, run)
+
+    closing = Racer(url, in_transaction(lambda tx: close(tx, run.id)), stop_after=COUNT_UNFINISHED).start()
+    retrying = Racer(url, in_transaction(lambda tx: retry(tx, run.id, Choice()))).start()
+    until_blocked(database)
+
+    assert closing.finish() is True
+    assert retrying.finish().cases == 1
+    assert run_again(database, run).state == RunState.RELEASED
+    assert batches_of(database, run)[-1].state == BatchState.OPEN
+
+
+def test_close_that_meets_a_retry_leaves_the_run_open(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 1, location=TIJUANA)
+    run = a_released_run(database, programme)
+    make_dead_case(database, run)
+
+    action = in_transaction(lambda tx: retry(tx, run.id, Choice()))
+    retrying = Racer(url, action, stop_after=CLOSE_CASES).start()
+    closing = Racer(url, in_transaction(lambda tx: close(tx, run.id))).start()
+    until_blocked(database)
+    retrying.finish()
+
+    assert closing.finish() is False
+    assert run_again(database, run).state == RunState.RELEASED
+
+
+def test_split_waits_for_a_slow_worker_that_finishes(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    run = a_released_run(database, programme)
+    lease = exhaust(database, batches_of(database, run)[0])
+
+    crediting = Racer(url, lambda db: credit_batch(db, lease, key_version=1), stop_after=LOCK_BATCH).start()
+    splitting = Racer(url, in_transaction(lambda tx: sweep_exhausted(tx, run.id))).start()
+    until_blocked(database)
+
+    assert crediting.finish() is not None
+    assert splitting.finish() == 0
+    assert [batch.state for batch in batches_of(database, run)] == [BatchState.DONE]
+    assert_books_agree(database)
+
+
+def test_slow_worker_that_meets_a_split_credits_nothing(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    run = a_released_run(database, programme)
+    lease = exhaust(database, batches_of(database, run)[0])
+
+    splitting = Racer(url, in_transaction(lambda tx: sweep_exhausted(tx, run.id)), stop_after=END_BATCH).start()
+    crediting = Racer(url, lambda db: credit_batch(db, lease, key_version=1)).start()
+    until_blocked(database)
+
+    assert splitting.finish() == 1
+    assert crediting.finish() is None
+    assert vouchers_of(database, run) == []
+    assert sum(batch.lines for batch in batches_of(database, run) if batch.state == BatchState.OPEN) == 10
+
+
+def test_two_sealers_make_one_chain(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    a_released_run(database, programme)
+
+    first = Racer(url, lambda db: seal(db, limit=2), stop_after=LOCK_HEAD).start()
+    second = Racer(url, lambda db: seal(db, limit=2)).start()
+    until_blocked(database)
+
+    assert (first.finish(), second.finish()) == (2, 1)
+    assert_books_agree(database)
+
+
+def run_again_by_id(database: Database, run_id: int) -> Run:
+    """The run of this id."""
+    with database.reading() as tx:
+        return tx.get(Run, Run.id == run_id)

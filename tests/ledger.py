@@ -1,0 +1,61 @@
+"""Bringing batches into rare states, and the one check of all books."""
+
+from datetime import timedelta
+
+from sqlalchemy import update
+
+from models.reconcile import reconcile
+from models.storage import Database
+from models.tables import Batch, Notice, Run
+from scheduler.sweep import sweep_exhausted
+from tests.builders import batches_of
+from workers.credit import TAKES_MAX, Lease, take_batch
+
+
+def assert_books_agree(database: Database) -> None:
+    """Every check of `run reconcile`."""
+    with database.reading() as tx:
+        assert [each.as_json() for each in reconcile(tx)] == []
+
+
+def expire_lease(database: Database, batch: Batch) -> None:
+    """Set the lease of a batch back, as if its worker were long gone, and make its next attempt due."""
+    with database.transaction() as tx:
+        past = tx.now - timedelta(minutes=1)
+        tx.connection.execute(
+            update(Batch)
+            .where(Batch.id == batch.id)  # type: ignore[arg-type]
+            .values(lease_until=past, stamped_at=past, next_attempt_at=past)
+        )
+
+
+def expire_stamps(database: Database) -> None:
+    """As if ten seconds had passed since the messages were sent, and every next attempt were due."""
+    with database.transaction() as tx:
+        past = tx.now - timedelta(minutes=1)
+        tx.connection.execute(update(Batch).where(Batch.stamped_at.is_not(None)).values(stamped_at=past))  # type: ignore[union-attr]
+        tx.connection.execute(
+            update(Notice)
+            .where(Notice.state == "due")  # type: ignore[arg-type]
+            .values(stamped_at=None, next_attempt_at=past)
+        )
+
+
+def exhaust(database: Database, batch: Batch) -> Lease:
+    """Take a batch as often as it may be taken; its worker is slow. Returns the last lease."""
+    lease: Lease | None = None
+    for _ in range(TAKES_MAX):
+        expire_lease(database, batch)
+        lease = take_batch(database, batch.id)
+    assert lease is not None
+    expire_lease(database, batch)
+    return lease
+
+
+def make_dead_case(database: Database, run: Run) -> None:
+    """The first open batch of a run, of one line, ends as a case."""
+    batch = next(each for each in batches_of(database, run) if each.state == "open")
+    assert batch.lines == 1
+    exhaust(database, batch)
+    with database.transaction() as tx:
+        assert sweep_exhausted(tx, run.id) == 1
