@@ -122,6 +122,10 @@ class _BrokenLine(Exception):
     """A line that is no log line; its text says why."""
 
 
+class _TornLine(_BrokenLine):
+    """A line that is no JSON. At the end of a file a writer was cut off there, or is still writing."""
+
+
 def verify(paths: Sequence[Path]) -> Verification:
     """Prove the sealed lines of log files, given in any order.
 
@@ -136,6 +140,8 @@ def verify(paths: Sequence[Path]) -> Verification:
     found.hash = hashes[found.last_seq]
     missing: set[int] = set()
     for sealed in _read_sealed(paths):
+        if sealed.seq not in hashes:
+            continue  # written since the first reading
         if sealed.seq == found.first_seq:
             found.first = found.first or sealed
         if sealed.seq == found.last_seq:
@@ -171,23 +177,25 @@ def compare(tx: Tx, found: Verification) -> int:
 def read_lines(path: Path, torn: list[Place] | None = None) -> Iterator[tuple[Place, Line]]:
     """The lines of a log file with their places, parsed. Blank lines are passed over.
 
-    A last line that is broken was torn by a crash or is still being written: its place goes to `torn`.
-    Raises RefusedInput naming file and line for one that is broken elsewhere, NotFound for no such file.
+    A last line that is no JSON was torn by a crash or is still being written: its place goes to `torn`.
+    Raises RefusedInput naming file and line for any other that is no log line, NotFound for no such file.
     """
-    broken: tuple[Place, str] | None = None
+    last_torn: Place | None = None
     for place, text in _texts(path):
         if not text.strip():
             continue
-        if broken is not None:
-            raise RefusedInput(f"{broken[0]}: {broken[1]}", hint="look at the line; take it out of a copy to read on")
+        if last_torn is not None:
+            raise _refused(last_torn, "this is no JSON, and lines follow")
         try:
             line = _parse(text)
-        except _BrokenLine as error:
-            broken = (place, str(error))
+        except _TornLine:
+            last_torn = place
             continue
+        except _BrokenLine as error:
+            raise _refused(place, str(error)) from None
         yield place, line
-    if broken is not None and torn is not None:
-        torn.append(broken[0])
+    if last_torn is not None and torn is not None:
+        torn.append(last_torn)
 
 
 def is_packed(path: Path) -> bool:
@@ -230,6 +238,10 @@ def _difference(first: Sealed | None, again: Sealed) -> str:
     return f"it says something else than {first.place}"
 
 
+def _refused(place: Place, reason: str) -> RefusedInput:
+    return RefusedInput(f"{place}: {reason}", hint="look at the line; take it out of a copy to read the rest")
+
+
 def _texts(path: Path) -> Iterator[tuple[Place, bytes]]:
     packed = is_packed(path)
     try:
@@ -248,7 +260,7 @@ def _parse(text: bytes) -> Line:
     try:
         line = orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise _BrokenLine("this is no JSON") from None
+        raise _TornLine from None
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
         raise _BrokenLine("this is no log line: no object with an `event`")
     # A name given twice would let one reader see another value than the next. Ours never have it.

@@ -51,7 +51,7 @@ def plan_cycle(desk: Entry, cycle: Cycle, *, location_code: str = "", now: datet
     Locations without an entitled family have no run. Raises Misconfigured for a missing rate.
     """
     from models.runs import only_programme
-    from models.tables import ProgrammeLocation, Run
+    from models.tables import ProgrammeLocation
     from scheduler.plan import NothingToPlan, plan_slot
 
     with desk.database.reading() as tx:

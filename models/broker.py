@@ -46,7 +46,7 @@ class SafeConsumer(_RedisConsumer):
     def requeue(self, messages: Any) -> None:
         """As the parent's, but a failure must not end the thread that calls it: dispatch sends again."""
         try:
-            super().requeue(messages)
+            super().requeue(messages)  # type: ignore[no-untyped-call]
         except redis.RedisError:
             return
 
@@ -108,7 +108,7 @@ class StrictEncoder(Encoder):
 def make_broker(client: "redis.Redis", *, namespace: str, middleware: list[dramatiq.Middleware]) -> SafeRedisBroker:
     """The broker over this client. The middleware list is explicit: no retries, callbacks, pipelines or age limits."""
     dramatiq.set_encoder(StrictEncoder())
-    return SafeRedisBroker(
+    return SafeRedisBroker(  # type: ignore[no-untyped-call]
         client=client,
         namespace=namespace,
         middleware=middleware,

@@ -16,12 +16,12 @@ SHOWN_MAX = 100
 
 FUND_BALANCES = Query("""
 -- fund_balances: a fund's balance is its deposits and returns less its reserves
-SELECT f.code AS subject, COALESCE(SUM(CASE t.kind WHEN 'deposit' THEN t.amount_minor WHEN 'unreserve' THEN t.amount_minor
-                                       WHEN 'reserve' THEN -t.amount_minor ELSE 0 END), 0) AS expected,
-       f.balance_minor AS found
-FROM fund f LEFT JOIN transfer t ON t.fund_id = f.id GROUP BY f.id, f.code, f.balance_minor
-HAVING f.balance_minor <> COALESCE(SUM(CASE t.kind WHEN 'deposit' THEN t.amount_minor WHEN 'unreserve' THEN t.amount_minor
-                                       WHEN 'reserve' THEN -t.amount_minor ELSE 0 END), 0)
+SELECT f.code AS subject, COALESCE(t.amount_minor, 0) AS expected, f.balance_minor AS found
+FROM fund f
+LEFT JOIN (SELECT fund_id, SUM(CASE kind WHEN 'deposit' THEN amount_minor WHEN 'unreserve' THEN amount_minor
+                               WHEN 'reserve' THEN -amount_minor ELSE 0 END) AS amount_minor
+           FROM transfer GROUP BY fund_id) t ON t.fund_id = f.id
+WHERE f.balance_minor <> COALESCE(t.amount_minor, 0)
 LIMIT :limit
 """)
 

@@ -5,7 +5,7 @@ insert it owns it, wherever the family is later. Planning again changes nothing.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
 from models.errors import DespensaError, Misconfigured, RefusedByState
@@ -28,8 +28,8 @@ WHERE programme_id = :programme_id AND location_code = :location_code AND cycle 
 
 INSERT_RUN = Query("""
 -- insert_run: claim a slot's part; no row comes back if another plan has it
-INSERT INTO run (programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest, currency,
-                 value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days,
+INSERT INTO run (programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest,
+                 currency, value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days,
                  batch_lines_max, planned_by, planned_at, blocked)
 VALUES (:programme_id, :location_code, :cycle, :part, 'planned', :late, :opens_at, 0, 0, '', :currency,
         :value_currency, :rate_millionths, :rate_source, :rate_date, :round_to_minor, :validity_days,
@@ -192,7 +192,7 @@ def get_slot(tx: Tx, programme: Programme, *, location_code: str, cycle: Cycle) 
     if str(cycle) < place.first_cycle:
         raise RefusedByState(f"{location_code} begins with cycle {place.first_cycle}: {cycle} is before it")
     location = tx.get(Location, Location.code == location_code)
-    payday = Payday(day=programme.payday_day, time=datetime.strptime(programme.payday_time, "%H:%M").time())
+    payday = Payday(day=programme.payday_day, time=time.fromisoformat(programme.payday_time))
     return Slot(programme.id, location_code, cycle, opens_at(cycle, payday, zone(location.time_zone)))
 
 

@@ -127,7 +127,7 @@ def _open_case(tx: Tx, run: Run, batch: Batch) -> None:
             attempts=batch.attempts,
             last_error=batch.last_error,
             opened_at=tx.now,
-        )  # fmt: skip
+        )
     )
     line = tx.get(Disbursement, Disbursement.id == batch.first_id)
     append(

@@ -96,7 +96,7 @@ class Ticker:
         result = result or TickResult()
         with self._step("dispatch", result):
             result.sent += dispatch(self.database, self.broker)
-        self._each("sweep", runs_with_exhausted, lambda tx, run_id: sweep_exhausted(tx, run_id), result, "ended")
+        self._each("sweep", runs_with_exhausted, sweep_exhausted, result, "ended")
         self._each("cancel", list_cancelled_runs, settle_cancelled, result, "ended")
         self._each("retry", runs_with_due_cases, _retry_due, result, "ended")
         self._each("close", list_finished_runs, close, result, "closed")

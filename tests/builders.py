@@ -63,7 +63,8 @@ def a_programme(
             Programme(
                 code=code, name=code, currency="MXN", value_currency="MXN", base_minor=50_000, per_member_minor=10_000,
                 cap_minor=150_000, round_to_minor=100, cycles=3, validity_days=60, payday_day=1, payday_time="09:00",
-                approval=approval, policy_run_max_minor=10**12, permitted_goods='["food"]', excluded_goods='["alcohol"]',
+                approval=approval, policy_run_max_minor=10**12, permitted_goods='["food"]',
+                excluded_goods='["alcohol"]',
             )
         )  # fmt: skip
         for location_code, name, zone in cities:

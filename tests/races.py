@@ -83,7 +83,7 @@ def until_blocked(database: Database) -> None:
 
 
 @contextmanager
-def failing_at(database: Database, query: Query, error: Callable[[], Exception]) -> Iterator[None]:
+def failing_at(database: Database, query: Query, error: Callable[[], BaseException]) -> Iterator[None]:
     """Every execution of a named query raises, as if the process had died there."""
 
     def fail(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def _debian_postgresql(folder: Path) -> Iterator[str]:
     # PostgreSQL refuses to run as root; Debian's package makes the user.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     # Sockets have short paths and the folders of pytest are closed to other users.
-    home = Path(subprocess.check_output(["mktemp", "-d", "/tmp/despensa-postgresql-XXXXXX"], text=True).strip())
+    home = Path(tempfile.mkdtemp(prefix="despensa-postgresql-"))
     if user == "postgres":
         shutil.chown(home, user)
 

@@ -64,7 +64,7 @@ class AttemptLog(dramatiq.Middleware):
                     subject_id=attempt.subject_id,
                     outcome=attempt.outcome,
                     duration_ms=attempt.duration_ms,
-                )  # fmt: skip
+                )
             )
         else:
             self._log.observe(
@@ -77,5 +77,5 @@ class AttemptLog(dramatiq.Middleware):
                     constraint=attempt.failure.constraint,
                     given_back=attempt.failure.given_back,
                     duration_ms=attempt.duration_ms,
-                )  # fmt: skip
+                )
             )

@@ -72,8 +72,8 @@ WHERE id = :batch_id AND token = :token AND state = 'open'
 
 RETURN_BATCH = Query("""
 -- return_batch: end a lease without success; :given_back is 1 where the attempt is not counted
-UPDATE batch SET token = NULL, lease_until = NULL, attempts = attempts - :given_back, next_attempt_at = :next_attempt_at,
-                 last_error = :last_error,
+UPDATE batch SET token = NULL, lease_until = NULL, attempts = attempts - :given_back,
+                 next_attempt_at = :next_attempt_at, last_error = :last_error,
                  given_back_at = CASE WHEN :given_back = 1 THEN COALESCE(given_back_at, :now) ELSE given_back_at END
 WHERE id = :batch_id AND token = :token
 """)

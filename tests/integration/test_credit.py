@@ -330,5 +330,3 @@ def _forget(installation: Installation) -> None:
     client = installation.broker.client
     for key in client.scan_iter(f"{installation.settings.namespace}:*"):
         client.delete(key)
-
-

@@ -64,9 +64,7 @@ def test_two_plans_of_a_slot_make_one_run(database: Database, url: str) -> None:
     families(database, programme, 30, location=TIJUANA)
 
     def planning(tx: Tx) -> tuple[int, bool]:
-        planned = plan_slot(
-            tx, programme, location_code=TIJUANA, cycle=CYCLE, now=PAYDAY, batch_lines=10, part=1
-        )
+        planned = plan_slot(tx, programme, location_code=TIJUANA, cycle=CYCLE, now=PAYDAY, batch_lines=10, part=1)
         return planned.run.id, planned.created
 
     first = Racer(url, in_transaction(planning), stop_after=INSERT_RUN).start()
