@@ -329,8 +329,11 @@ def test_shares_of_funds(
 ) -> None:
     found = share_batches(batches, funds)
 
-    shown = found and [(share.fund_id, share.amount_minor, share.first_batch, share.last_batch) for share in found]
-    assert shown == shares
+    if found is None:
+        assert shares is None
+    else:
+        shown = [(share.fund_id, share.amount_minor, share.first_batch, share.last_batch) for share in found]
+        assert shown == shares
 
 
 def test_location_is_planned_for_each_programme_apart(database: Database) -> None:

@@ -1,0 +1,81 @@
+"""Messages: what scheduler and workers, who are strangers, must agree on, and a decoder that never raises."""
+
+import inspect
+from dataclasses import fields
+
+import dramatiq
+import orjson
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.broker import MESSAGE_BYTES_MAX, StrictEncoder
+from models.messages import ALL_MESSAGES, QUARANTINE_ACTOR, CreditBatch, arguments
+from workers import actors
+
+
+def test_actor_parameters_are_the_message_fields() -> None:
+    broker = StubBroker(middleware=[])
+    actors.declare(broker, None)  # type: ignore[arg-type]  # nothing is called
+
+    assert {message.ACTOR for message in ALL_MESSAGES} == set(broker.actors) - {QUARANTINE_ACTOR}
+    for message in ALL_MESSAGES:
+        actor = broker.actors[message.ACTOR]
+        assert [field.name for field in fields(message)] == list(inspect.signature(actor.fn).parameters)
+        assert actor.queue_name == message.QUEUE
+
+
+def a_message(**changes: object) -> dict[str, object]:
+    """As Redis holds it."""
+    message: dramatiq.Message[object] = dramatiq.Message(
+        queue_name=CreditBatch.QUEUE, actor_name=CreditBatch.ACTOR, args=(), kwargs=arguments(CreditBatch(7)),
+        options={"version": 1, "redis_message_id": "id"},
+    )  # fmt: skip
+    return {**orjson.loads(orjson.dumps(message.asdict())), **changes}
+
+
+def test_our_own_message_is_accepted() -> None:
+    decoded = StrictEncoder().decode(orjson.dumps(a_message()))
+
+    assert (decoded["actor_name"], decoded["kwargs"]) == ("credit_batch", {"batch_id": 7})
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"actor_name": "os.system"}, "unknown actor"),
+        ({"actor_name": ["credit_batch"]}, "unknown actor"),
+        ({"kwargs": {"batch_id": "7"}}, "an id that is no id"),
+        ({"kwargs": {"batch_id": True}}, "an id that is no id"),
+        ({"kwargs": {"batch_id": -7}}, "an id that is no id"),
+        ({"kwargs": {"batch_id": 2**70}}, "an id that is no id"),
+        ({"kwargs": {"batch_id": 7, "amount": 1}}, "wrong arguments"),
+        ({"kwargs": {}}, "wrong arguments"),
+        ({"args": [7]}, "wrong arguments"),
+        ({"options": {"version": 99, "redis_message_id": "id"}}, "unknown version"),
+        ({"options": {"version": 1, "redis_message_id": "id", "pipe_target": {}}}, "unknown options"),
+        ({"options": []}, "unknown options"),
+        ({"queue_name": "notify"}, "wrong queue"),
+        ({"more": 1}, "wrong fields"),
+    ],
+)
+def test_foreign_message_goes_to_quarantine_with_the_rule_it_broke(changes: dict[str, object], rule: str) -> None:
+    import json
+
+    decoded = StrictEncoder().decode(json.dumps(a_message(**changes)).encode())
+
+    assert decoded["actor_name"] == QUARANTINE_ACTOR
+    assert decoded["kwargs"]["rule"] == rule
+
+
+@given(
+    st.binary(max_size=200)
+    | st.just(b"{" * (MESSAGE_BYTES_MAX + 1))
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(lambda value: __import__("json").dumps(value).encode())
+)
+def test_decoder_never_raises(data: bytes) -> None:
+    assert StrictEncoder().decode(data)["actor_name"] == QUARANTINE_ACTOR
