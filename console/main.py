@@ -7,6 +7,7 @@ import sys
 import typer
 
 from console import run
+from console.intake import import_
 from console.start import scheduler, worker
 from models.errors import DespensaError, Exit
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     result_callback=_exit_with,
     help="Credits humanitarian vouchers to families in many cities, every month, exactly once.",
 )
+app.command("import")(import_)
 app.add_typer(run.app, name="run")
 app.command("worker")(worker)
 app.command("scheduler")(scheduler)

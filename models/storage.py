@@ -174,6 +174,14 @@ class Tx:
             self.connection.execute(columns.insert().values(**values))
         return row
 
+    def update(self, row: Table, columns: Sequence[str]) -> None:
+        """Write some columns of a row that is there, by its key."""
+        table: Any = row.__table__  # type: ignore[attr-defined]
+        where = [column == getattr(row, column.name) for column in table.primary_key.columns]
+        values = {name: getattr(row, name) for name in columns}
+        if self.connection.execute(table.update().where(*where).values(**values)).rowcount != 1:
+            raise NotFound(f"no such {type(row).__name__.lower()}")
+
     def allow_long_statement(self) -> None:
         """For the statements that handle a whole location at once."""
         if self.dialect == "postgresql":

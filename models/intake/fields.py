@@ -1,0 +1,148 @@
+"""What each kind of field may hold. A parser returns the value, or raises BrokenRule with the rule alone."""
+
+import re
+from collections.abc import Callable
+from datetime import date
+from urllib.parse import urlsplit
+
+from models.calendar import BadCycle, Cycle
+from models.intake.rows import BrokenRule
+from models.money import MEMBERS_MAX, BadAmount, parse_amount, parse_rate, require_currency
+from models.states import GROUPS, EnrolmentStatus
+
+TEXT_MAX = 200
+#: Families of hosts on which a URL may be plain http: this machine.
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+_REGISTRATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,39}", re.ASCII)
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", re.ASCII)
+_REASON = re.compile(r"[a-z][a-z_]{0,39}", re.ASCII)
+_LOCATION = re.compile(r"[0-9]{5}", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
+
+
+def plain_text(text: str) -> str:
+    """A name: printable, not empty, no blank at its ends."""
+    if not text or text != text.strip() or len(text) > TEXT_MAX or not text.isprintable():
+        raise BrokenRule(f"must be printable text of 1 to {TEXT_MAX} characters without blanks at its ends")
+    return text
+
+
+def code(text: str) -> str:
+    """What operators type: letters, digits and hyphens."""
+    if not _CODE.fullmatch(text):
+        raise BrokenRule("must be 1 to 40 letters a-z, digits and hyphens")
+    return text
+
+
+def registration_id(text: str) -> str:
+    """A family's number in the partner's register. Never a name: no blank is allowed."""
+    if not _REGISTRATION.fullmatch(text):
+        raise BrokenRule("must be 1 to 40 letters a-z, digits, and . _ / -")
+    return text
+
+
+def location_code(text: str) -> str:
+    """A municipality's INEGI code."""
+    if not _LOCATION.fullmatch(text):
+        raise BrokenRule("must be a five-digit INEGI code, such as 02004")
+    return text
+
+
+def number_between(low: int, high: int) -> Callable[[str], int]:
+    """A whole number in digits 0-9."""
+
+    def parse(text: str) -> int:
+        if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
+            raise BrokenRule(f"must be a whole number from {low} to {high}, in digits 0-9")
+        return int(text)
+
+    return parse
+
+
+members = number_between(1, MEMBERS_MAX)
+
+
+def group(text: str) -> str:
+    """One of the programme's five groups."""
+    if text not in GROUPS:
+        raise BrokenRule(f"must be one of {', '.join(GROUPS)}")
+    return text
+
+
+def cycle(text: str) -> Cycle:
+    """A benefit month."""
+    try:
+        return Cycle.parse(text)
+    except BadCycle as error:
+        raise BrokenRule(str(error)) from None
+
+
+def optional_cycle(text: str) -> Cycle | None:
+    """A benefit month, or nothing."""
+    return cycle(text) if text else None
+
+
+def status(text: str) -> tuple[str, str]:
+    """`active`, or `held:REASON` or `stopped:REASON`; returns status and reason code."""
+    name, colon, reason = text.partition(":")
+    if name == EnrolmentStatus.ACTIVE and not colon:
+        return name, ""
+    if name in (EnrolmentStatus.HELD, EnrolmentStatus.STOPPED) and _REASON.fullmatch(reason):
+        return name, reason
+    raise BrokenRule("must be active, or held:REASON or stopped:REASON with a reason code of a-z and _")
+
+
+def currency(text: str) -> str:
+    """A currency that we count in."""
+    try:
+        return require_currency(text)
+    except BadAmount as error:
+        raise BrokenRule(str(error)) from None
+
+
+def amount(of: str) -> Callable[[str], int]:
+    """Decimal text in minor units of a currency."""
+
+    def parse(text: str) -> int:
+        try:
+            return parse_amount(text, currency=of)
+        except BadAmount as error:
+            raise BrokenRule(str(error)) from None
+
+    return parse
+
+
+def rate(text: str) -> int:
+    """Decimal text in millionths."""
+    try:
+        return parse_rate(text)
+    except BadAmount as error:
+        raise BrokenRule(str(error)) from None
+
+
+def day(text: str) -> str:
+    """A calendar date."""
+    try:
+        parsed = date.fromisoformat(text)
+    except ValueError:
+        raise BrokenRule("must be a date, YYYY-MM-DD") from None
+    if parsed.isoformat() != text:
+        raise BrokenRule("must be a date, YYYY-MM-DD")
+    return text
+
+
+def yes_or_no(text: str) -> bool:
+    """`yes` or `no`."""
+    if text not in ("yes", "no"):
+        raise BrokenRule("must be yes or no")
+    return text == "yes"
+
+
+def url(text: str) -> str:
+    """Where a store is told: https, or http on this machine; no user name in it."""
+    parts = urlsplit(text)
+    local = parts.scheme == "http" and parts.netloc.rpartition(":")[0] in LOOPBACK
+    if not (parts.scheme == "https" or local) or not parts.hostname or "@" in parts.netloc or not text.isprintable():
+        raise BrokenRule("must begin with https:// and a host, or http:// on this machine, without a user name")
+    return text

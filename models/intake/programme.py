@@ -1,0 +1,179 @@
+"""programme.toml: the rules and the money of one programme."""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from datetime import time
+from pathlib import Path
+from typing import TypeVar
+
+from models.intake import fields
+from models.intake.report import FileReport
+from models.intake.rows import BadFile, BrokenRule, read_bytes
+from models.intake.upsert import upsert
+from models.money import AMOUNT_MINOR_MAX
+from models.states import Approval
+from models.storage import Tx
+from models.tables import Programme, Run
+
+T = TypeVar("T")
+GOODS_MAX = 100
+#: Every key of the file, by its table; "" is the top.
+KEYS = {
+    "": ("code", "name", "currency", "cycles", "validity_days"),
+    "value": ("currency", "base", "per_member", "cap", "round_to"),
+    "payday": ("day", "time"),
+    "approval": ("by", "run_max"),
+    "goods": ("permitted", "excluded"),
+}
+
+
+def load_programme(tx: Tx, path: Path) -> tuple[Programme, FileReport]:
+    """Read the file and apply it. Raises BadFile; a programme's currency is fixed once it has a run."""
+    document = _Document.read(path)
+    programme = _programme(document)
+    report = FileReport(path.name, "programme")
+    before = tx.find(Programme, Programme.code == programme.code)
+    if before is not None:
+        programme.id = before.id
+        moved = (before.currency, before.value_currency) != (programme.currency, programme.value_currency)
+        if moved and tx.list(Run, Run.programme_id == before.id, limit=1):
+            raise document.refuse("", "currency", "is fixed: the programme has runs in another one")
+    report.count(document.line_of("", "code"), upsert(tx, programme, before))
+    return tx.get(Programme, Programme.code == programme.code), report
+
+
+def _programme(document: "_Document") -> Programme:
+    currency = document.get("", "currency", fields.currency)
+    value_currency = document.get("value", "currency", fields.currency)
+    money, value = fields.amount(currency), fields.amount(value_currency)
+    cap_minor = document.get("value", "cap", value)
+    base_minor = document.get("value", "base", value)
+    if cap_minor == 0 or base_minor > cap_minor:
+        raise document.refuse("value", "cap", "must be above zero and not below base")
+    return Programme(
+        code=document.get("", "code", _programme_code),
+        name=document.get("", "name", fields.plain_text),
+        currency=currency,
+        value_currency=value_currency,
+        base_minor=base_minor,
+        per_member_minor=document.get("value", "per_member", value),
+        cap_minor=cap_minor,
+        round_to_minor=document.get("value", "round_to", _above_zero(money)),
+        cycles=document.number("", "cycles", 1, 120),
+        validity_days=document.number("", "validity_days", 1, 3660),
+        payday_day=document.number("payday", "day", 1, 28),
+        payday_time=document.get("payday", "time", _local_time),
+        approval=document.get("approval", "by", _approval),
+        policy_run_max_minor=document.get("approval", "run_max", money),
+        permitted_goods=document.goods("permitted"),
+        excluded_goods=document.goods("excluded"),
+    )
+
+
+class _Document:
+    """The parsed file, and where in it a key stands."""
+
+    def __init__(self, path: Path, text: str, tables: dict[str, object]) -> None:
+        self._path = path
+        self._text = text
+        self._tables = tables
+
+    @classmethod
+    def read(cls, path: Path) -> "_Document":
+        try:
+            text = read_bytes(path).decode("utf-8-sig")
+            tables = tomllib.loads(text)
+        except UnicodeDecodeError:
+            raise BadFile(path, "is not UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            found = re.search(r"line (\d+)", str(error))
+            raise BadFile(path, "is not TOML", line=int(found[1]) if found else 0) from None
+        document = cls(path, text, tables)
+        document._refuse_unknown()
+        return document
+
+    def get(self, table: str, key: str, parse: Callable[[str], T]) -> T:
+        """Text through its parser. Amounts are text, too: TOML's own numbers would be floats."""
+        value = self._value(table, key)
+        if not isinstance(value, str):
+            raise self.refuse(table, key, 'must be text in quotes, such as "250.00"')
+        try:
+            return parse(value)
+        except BrokenRule as error:
+            raise self.refuse(table, key, str(error)) from None
+
+    def number(self, table: str, key: str, low: int, high: int) -> int:
+        """A whole number."""
+        value = self._value(table, key)
+        if type(value) is not int or not low <= value <= high:
+            raise self.refuse(table, key, f"must be a whole number from {low} to {high}")
+        return value
+
+    def goods(self, key: str) -> str:
+        """A list of goods, as JSON."""
+        value = self._value("goods", key)
+        if not isinstance(value, list) or len(value) > GOODS_MAX or not all(isinstance(each, str) for each in value):
+            raise self.refuse("goods", key, f"must be a list of at most {GOODS_MAX} texts")
+        return json.dumps(value, ensure_ascii=False)
+
+    def refuse(self, table: str, key: str, rule: str) -> BadFile:
+        """What to raise where a key breaks a rule."""
+        name = f"{table}.{key}" if table else key
+        return BadFile(self._path, rule, line=self.line_of(table, key), field=name)
+
+    def line_of(self, table: str, key: str) -> int:
+        """Where a key stands; 0 where it does not."""
+        current = ""
+        for number, line in enumerate(self._text.splitlines(), start=1):
+            heading = re.match(r"\s*\[(\w+)\]", line)
+            if heading:
+                current = heading[1]
+            if current == table and re.match(rf"\s*{key}\s*=", line):
+                return number
+        return 0
+
+    def _value(self, table: str, key: str) -> object:
+        section = self._tables.get(table, {}) if table else self._tables
+        if not isinstance(section, dict) or key not in section:
+            raise self.refuse(table, key, "is missing")
+        return section[key]
+
+    def _refuse_unknown(self) -> None:
+        for name, section in self._tables.items():
+            if name in KEYS[""]:
+                continue
+            if name not in KEYS or not isinstance(section, dict):
+                raise self.refuse("", name, "is not known here")
+            for key in section:
+                if key not in KEYS[name]:
+                    raise self.refuse(name, key, "is not known here")
+
+
+def _programme_code(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", text):
+        raise BrokenRule("must be 1 to 40 lower-case letters a-z, digits and hyphens")
+    return text
+
+
+def _approval(text: str) -> str:
+    if text not in tuple(Approval):
+        raise BrokenRule(f"must be one of {', '.join(Approval)}")
+    return text
+
+
+def _local_time(text: str) -> str:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise BrokenRule("must be a local time, HH:MM")
+    return time.fromisoformat(text).strftime("%H:%M")
+
+
+def _above_zero(parse: Callable[[str], int]) -> Callable[[str], int]:
+    def above_zero(text: str) -> int:
+        value = parse(text)
+        if not 0 < value <= min(1_000_000, AMOUNT_MINOR_MAX):
+            raise BrokenRule("must be above zero and at most 10000")
+        return value
+
+    return above_zero
