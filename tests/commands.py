@@ -1,0 +1,75 @@
+"""Running `despensa` as operators and cron do: as a process, with an environment."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+ROOT = Path(__file__).parents[1]
+LIMIT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command said and came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        """Its one object."""
+        parsed: dict[str, object] = orjson.loads(self.out)
+        return parsed
+
+
+def despensa(*words: str, environment: Mapping[str, str]) -> Ended:
+    """Run a command to its end, without a terminal."""
+    return end(start(*words, environment=environment))
+
+
+def start(*words: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """Begin a command. Only what the test says of DESPENSA_* is set."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "console.main", *words],
+        cwd=ROOT,
+        env={**inherited, "COLUMNS": "200", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(process: "subprocess.Popen[str]") -> Ended:
+    """Wait for a command."""
+    out, err = process.communicate(timeout=LIMIT_S)
+    return Ended(process.returncode, out, err)
+
+
+@contextmanager
+def running(*words: str, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A service while the context lasts, then SIGTERM; its whole group is gone afterwards."""
+    process = start(*words, environment=environment)
+    try:
+        yield process
+        process.terminate()
+        process.communicate(timeout=LIMIT_S)
+    finally:
+        kill(process)
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    """SIGKILL to a process that the test started, and to its children."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
