@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def entry(*, service: str = "despensa", to_stdout: bool = False) -> Iterator[Ent
     database = Database(settings.database)
     try:
         require_current(database)
-        with Log.to_stdout(service) if to_stdout else Log.to_file(settings.log, service) as log:
+        with nullcontext(Log.to_stdout(service)) if to_stdout else Log.to_file(settings.log, service) as log:
             yield Entry(settings, database, log)
     finally:
         database.close()

@@ -47,16 +47,11 @@ class Log:
             sink.close()
 
     @classmethod
-    @contextmanager
-    def to_stdout(cls, service: str) -> Iterator[Log]:
-        """For the worker and the scheduler: whoever runs them collects their standard output."""
+    def to_stdout(cls, service: str) -> Log:
+        """For the worker and the scheduler, until the process ends: whoever runs them collects their output."""
         sys.stdout.flush()
         # Its own descriptor: Dramatiq replaces sys.stdout in a worker by a pipe without a buffer.
-        sink = Sink(None)
-        try:
-            yield cls(sink, service)
-        finally:
-            sink.close()
+        return cls(Sink(None), service)
 
     def observe(self, event: Observed) -> None:
         """Write an operational event, stamped with the host's clock."""
@@ -97,8 +92,9 @@ class Sink:
             os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._descriptor)
+        """Close the descriptor. A later write fails: the number may by then be another file's, or a socket's."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def _open(self) -> int:
         if self._path is None:

@@ -56,14 +56,23 @@ def end(process: "subprocess.Popen[str]") -> Ended:
     return Ended(process.returncode, out, err)
 
 
+@dataclass(slots=True)
+class Service:
+    """A process that runs until it is told to stop."""
+
+    pid: int
+    output: str = ""  #: its standard output, once it has ended
+
+
 @contextmanager
-def running(*words: str, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+def running(*words: str, environment: Mapping[str, str]) -> Iterator[Service]:
     """A service while the context lasts, then SIGTERM; its whole group is gone afterwards."""
     process = start(*words, environment=environment)
+    service = Service(process.pid)
     try:
-        yield process
+        yield service
         process.terminate()
-        process.communicate(timeout=LIMIT_S)
+        service.output, _ = process.communicate(timeout=LIMIT_S)
     finally:
         kill(process)
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import dramatiq
 import redis
@@ -69,8 +69,7 @@ def start() -> None:
     settings = read_settings()
     database = Database(settings.database)
     require_current(database)
-    # Both stay open until the process ends.
-    log = ExitStack().enter_context(Log.to_stdout("despensa-worker"))
+    log = Log.to_stdout("despensa-worker")
     broker = worker_broker(redis_client(settings.redis_url), settings, log)
     declare(broker, workplace(settings, database, log))
     dramatiq.set_broker(broker)

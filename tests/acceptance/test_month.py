@@ -175,7 +175,7 @@ def test_scheduler_service_does_the_month_and_stops_when_told(installation: Inst
     a_due_programme(installation, store, 70)
     environment = installation.environment
 
-    with running("worker", environment=environment):
+    with running("worker", environment=environment) as worker:
         scheduler = start("scheduler", environment=environment)
         until(lambda: len(store.received) == len(CITIES), what="the stores to be told", within_s=60)
         until(lambda: _untold(installation.database) == 0, what="the notices to be settled")
@@ -187,6 +187,10 @@ def test_scheduler_service_does_the_month_and_stops_when_told(installation: Inst
     assert "scheduler.seen" in events
     assert "run.completed" in events
     assert ended.err == ""
+    told = [orjson.loads(line) for line in worker.output.splitlines()]
+    attempts = [line for line in told if line["event"] == "attempt.finished"]
+    assert {line["outcome"] for line in attempts} >= {"credited", "delivered"}
+    assert {line["service.name"] for line in told} == {"despensa-worker"}
     assert len(vouchers_of(installation.database)) == 70
 
 
@@ -250,7 +254,7 @@ def test_location_and_cycle_limit_what_is_followed(installation: Installation, s
     with services(installation):
         ended = run_start(installation, "--location", "Nogales", "--cycle", str(this_cycle()))
 
-    assert [run["location"] for run in ended.json["runs"]] == ["26043"]  # type: ignore[union-attr, attr-defined]
+    assert [run["location"] for run in ended.json["runs"]] == ["26043"]  # type: ignore[attr-defined]
 
 
 def test_paused_run_exits_15_and_cancelled_one_leaves_cases_that_retry_pays(
