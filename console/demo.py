@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SEED = 2020
 #: What goes wrong at stores, by their place in the list: failing, hanging, answering too late, dropping, slow.
-FAULTS = {1: "error:2", 3: "hang:1", 6: "late:1", 8: "refuse:2", 12: "slow:0.2"}
+FAULTS = {1: "error:2", 3: "hang:1", 6: "late:1", 8: "refuse:2", 12: "slow:1"}
 BATCH_LINES = 10
 #: The process is killed in the credit after so many.
 CREDITS_BEFORE_KILL = 5
@@ -129,17 +129,16 @@ def _replay(desk: Entry, *, cycles: int, kill_at: int | None) -> None:
     """Month after month, each city at its payday. `kill_at` is the month whose process is killed and resumed."""
     from console.ticking import ticking
 
-    for month in range(cycles):
-        paydays = _paydays(desk, month)
-        if month == kill_at:
-            _kill_half_way(desk, paydays[-1])
-        clock = Clock(paydays[0])
-        with ticking(desk, clock=clock, workers=True) as ticker:
+    clock = Clock(_paydays(desk, 0)[0])
+    with ticking(desk, clock=clock, workers=True) as ticker:
+        for month in range(cycles):
+            paydays = _paydays(desk, month)
+            if month == kill_at:
+                _kill_half_way(desk, paydays[-1])
             for clock.now in paydays:
                 _follow(desk, ticker, clock)
-        if kill_at is not None:
-            note(f"{replay.cycle_text(month)} credited")
-    with ticking(desk, clock=clock, workers=True) as ticker:
+            if kill_at is not None:
+                note(f"{replay.cycle_text(month)} credited")
         _wait_for_notices(desk, ticker, clock)
 
 

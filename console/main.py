@@ -6,7 +6,9 @@ import sys
 
 import typer
 
-from console import run
+from console import config, database, keys, logs, run, store, voucher
+from console.demo import demo
+from console.doctor import doctor
 from console.intake import import_
 from console.start import scheduler, worker
 from models.errors import DespensaError, Exit
@@ -24,10 +26,18 @@ app = typer.Typer(
     result_callback=_exit_with,
     help="Credits humanitarian vouchers to families in many cities, every month, exactly once.",
 )
+app.command("demo")(demo)
+app.command("doctor")(doctor)
+app.add_typer(config.app, name="config")
+app.add_typer(database.app, name="db")
+app.add_typer(keys.app, name="keys")
 app.command("import")(import_)
 app.add_typer(run.app, name="run")
+app.add_typer(voucher.app, name="voucher")
+app.add_typer(store.app, name="store")
 app.command("worker")(worker)
 app.command("scheduler")(scheduler)
+app.add_typer(logs.app, name="logs")
 
 
 def main() -> None:

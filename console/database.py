@@ -1,0 +1,70 @@
+"""`despensa db`: make the database, bring it to this code's schema, look whether it is whole."""
+
+from __future__ import annotations
+
+import typer
+
+from console.entry import echo, echo_json, note
+from models.errors import Exit
+
+app = typer.Typer(no_args_is_help=True, help="The database: create, upgrade, check.")
+
+
+@app.command()
+def upgrade() -> None:
+    """Create the database if there is none, and bring it to this code's schema. Repeating it changes nothing."""
+    from console.config import open_database
+    from models import schema
+    from models.settings import read_settings
+
+    settings = read_settings()
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open_database(settings) as database:
+        before, after = schema.upgrade(database)
+        name = database.name
+    if before == after:
+        note(f"database {name} is at {after} already; nothing was changed")
+    else:
+        note(f"database {name} went from {before or 'empty'} to {after}")
+
+
+@app.command()
+def check(as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output.")) -> int:
+    """Whether the schema is this code's, and the database whole. Exit 10 without a database or with another schema."""
+    from console.config import open_database
+    from models import schema
+    from models.settings import read_settings
+
+    with open_database(read_settings()) as database:
+        current, needed = schema.current_revision(database), schema.head_revision()
+        findings = schema.find_damage(database)
+        warnings = _version_warnings(schema.server_major(database))
+        name = database.name
+    for warning in warnings:
+        note(f"warning: {warning}")
+    if as_json:
+        echo_json(
+            {
+                "database": name, "revision": current, "revision_needed": needed, "current": current == needed,
+                "findings": findings, "warnings": warnings,
+            }
+        )  # fmt: skip
+    else:
+        echo(f"database  {name}")
+        echo(f"schema    {current or 'empty'}, this code needs {needed}")
+        echo(f"whole     {'yes' if not findings else '; '.join(findings)}")
+    if current != needed:
+        note("hint: despensa db upgrade")
+        return Exit.NO_DATABASE
+    if findings:
+        note("hint: stop all commands, and restore the last backup")
+        return Exit.FAILED
+    return Exit.DONE
+
+
+def _version_warnings(major: int | None) -> list[str]:
+    from models.schema import POSTGRESQL_MAX, POSTGRESQL_MIN
+
+    if major is None or POSTGRESQL_MIN <= major <= POSTGRESQL_MAX:
+        return []
+    return [f"PostgreSQL {major} is not one of {POSTGRESQL_MIN} to {POSTGRESQL_MAX}, which are tested"]

@@ -1,0 +1,61 @@
+"""`despensa keys`: the keys from which PINs and the stores' secrets are derived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from console.entry import echo, note
+from models.errors import NoDatabase, RefusedByState
+
+if TYPE_CHECKING:
+    from models.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="The key files.")
+
+
+@app.callback()
+def _keys() -> None:
+    """Keeps `init` a word of its own while it is the only one."""
+
+
+@app.command()
+def init() -> None:
+    """Make the key files that are missing, readable by nobody else. An existing key is never touched."""
+    from models.keys import KINDS, init_keys, key_path
+    from models.settings import read_settings
+
+    settings = read_settings()
+    paths = [key_path(settings.keys, kind) for kind in KINDS]
+    missing = [path for path in paths if not path.exists()]
+    if missing and _vouchers_exist(settings):
+        # A new key would give the vouchers that exist other PINs than the families hold.
+        raise RefusedByState(
+            f"vouchers were credited with the keys of another host, and {missing[0]} is missing here",
+            hint=f"copy the key files from there, or from their backup, into {settings.keys}",
+        )
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = init_keys(settings.keys)
+    for path in paths:
+        echo(f"{'made' if path in made else 'kept'}  {path}")
+    if made:
+        note(
+            "Back these files up now, apart from the database: without them no PIN and no signature can be made again."
+        )
+        note("Every host that runs workers or exports vouchers needs the same files, with mode 0600.")
+
+
+def _vouchers_exist(settings: Settings) -> bool:
+    """Of the database, if there is one already and it answers: keys may be made before it."""
+    from console.config import open_database
+    from models.schema import require_current
+    from models.tables import Voucher
+
+    with open_database(settings) as database:
+        try:
+            require_current(database)
+        except NoDatabase:
+            return False
+        with database.reading() as tx:
+            return bool(tx.list(Voucher, limit=1))

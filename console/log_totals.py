@@ -1,0 +1,262 @@
+"""Totals from log files alone: the same run objects as `run status`, as of the last place in the files.
+
+DuckDB reads the lines. Nothing here looks at the database: that the two agree is promise 6.
+"""
+
+import glob
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from console.log_verify import Place, is_packed, read_lines
+from models.errors import BooksDisagree, DespensaError, RefusedInput
+from models.runs import Counts, RunSummary
+
+GAPS_MAX = 10
+
+#: The fields that totals are made of. Numbers are read as JSON: DuckDB would round 1.5 to 2 where a number is due.
+COLUMNS = {
+    **dict.fromkeys(("event", "hash", "run", "programme", "location", "cycle", "state", "currency"), "VARCHAR"),
+    "outcome": "VARCHAR",
+    **dict.fromkeys(("seq", "run_id", "part", "late", "planned", "planned_minor"), "JSON"),
+    **dict.fromkeys(("credited", "credited_minor", "cases", "notices"), "JSON"),
+}
+
+#: What an event's line must carry to be counted.
+NEEDED = {
+    "run.planned": ("run_id", "part", "late", "planned", "planned_minor"),
+    "run.cancelled": ("run_id", "cases"),
+    "run.retried": ("run_id", "cases"),
+    "run.completed": ("run_id", "notices"),
+    "batch.credited": ("run_id", "credited", "credited_minor"),
+    "case.resolved": ("run_id", "credited", "credited_minor"),
+    **dict.fromkeys(("run.discarded", "run.approved", "run.released", "run.paused", "run.resumed"), ("run_id",)),
+    **dict.fromkeys(("case.opened", "notice.delivered", "notice.undelivered", "notice.resent"), ("run_id",)),
+}
+
+MACROS = """
+-- macros: a whole number or nothing; nothing where JSON has a fraction, text or null
+CREATE MACRO whole(value) AS
+    CASE WHEN regexp_full_match(CAST(value AS VARCHAR), '-?[0-9]{1,18}') THEN CAST(value AS BIGINT) END;
+"""
+
+LOAD = """
+-- load: the sealed lines of some files, as typed columns; `broken` marks one that is no line of ours
+INSERT INTO line
+SELECT whole(seq), hash, event, whole(run_id), run, programme, location, cycle, whole(part), state,
+       CASE CAST(late AS VARCHAR) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END,
+       whole(planned), whole(planned_minor), currency, whole(credited), whole(credited_minor), whole(cases),
+       whole(notices), outcome, filename
+FROM read_json($files, format = 'newline_delimited', columns = $columns, compression = $compression,
+               ignore_errors = $ignore_errors, filename = TRUE)
+WHERE seq IS NOT NULL
+"""
+
+CREATE_LINE = """
+-- create_line: every sealed line, repeated ones too, and the file it stands in
+CREATE TABLE line (
+    seq BIGINT, hash VARCHAR, event VARCHAR, run_id BIGINT, run VARCHAR, programme VARCHAR, location VARCHAR,
+    cycle VARCHAR, part BIGINT, state VARCHAR, late BOOLEAN, planned BIGINT, planned_minor BIGINT, currency VARCHAR,
+    credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR, file VARCHAR);
+-- sealed: each line once; a seq that two lines fill differently shows twice
+CREATE VIEW sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line;
+"""
+
+CREATE_NEEDED = """
+-- create_needed: which fields an event's line must carry
+CREATE TABLE needed (event VARCHAR, field VARCHAR)
+"""
+
+FIND_INCOMPLETE = """
+-- find_incomplete: the first line without a field that its event must carry, or with another type in it
+SELECT l.seq, n.field, l.file
+FROM (FROM (SELECT seq, event, file, CAST(run_id AS VARCHAR) AS run_id, CAST(part AS VARCHAR) AS part,
+                   CAST(late AS VARCHAR) AS late, CAST(planned AS VARCHAR) AS planned,
+                   CAST(planned_minor AS VARCHAR) AS planned_minor, CAST(credited AS VARCHAR) AS credited,
+                   CAST(credited_minor AS VARCHAR) AS credited_minor, CAST(cases AS VARCHAR) AS cases,
+                   CAST(notices AS VARCHAR) AS notices FROM line)
+      UNPIVOT INCLUDE NULLS (content FOR field IN (run_id, part, late, planned, planned_minor, credited,
+                                                   credited_minor, cases, notices))) l
+JOIN needed n ON n.event = l.event AND n.field = l.field
+WHERE l.content IS NULL ORDER BY l.seq LIMIT 1
+"""
+
+FIND_CONFLICT = """
+-- find_conflict: the first place that two lines fill differently
+SELECT seq, COUNT(DISTINCT hash) AS hashes FROM sealed GROUP BY seq HAVING COUNT(*) > 1 ORDER BY seq LIMIT 1
+"""
+
+LIST_FILES_OF = """
+-- list_files_of: where the lines of one place stand
+SELECT DISTINCT file FROM line WHERE seq = $seq ORDER BY file LIMIT 5
+"""
+
+LIST_GAPS = """
+-- list_gaps: places between the first and the last that no line fills
+SELECT seq + 1, next_seq - 1 FROM (SELECT seq, LEAD(seq) OVER (ORDER BY seq) AS next_seq FROM sealed)
+WHERE next_seq > seq + 1 ORDER BY seq LIMIT $limit
+"""
+
+GET_SPAN = """
+-- get_span: the first and last place, how many lines fill them, and how many say so again
+SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(*) - COUNT(DISTINCT seq) FROM line
+"""
+
+SUM_RUNS = """
+-- sum_runs: each run that was not discarded, counted as models.runs counts it; bounded by the runs in the files
+SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS location, MIN(cycle) AS cycle,
+       MIN(part) AS part, ARG_MAX(moved_to, seq) FILTER (WHERE moved_to IS NOT NULL) AS state,
+       BOOL_OR(late) FILTER (WHERE event = 'run.planned') AS late,
+       MIN(currency) FILTER (WHERE event = 'run.planned') AS currency,
+       COUNT(*) FILTER (WHERE event = 'run.planned') AS plans,
+       COALESCE(SUM(planned) FILTER (WHERE event = 'run.planned'), 0) AS planned,
+       COALESCE(SUM(planned_minor) FILTER (WHERE event = 'run.planned'), 0) AS planned_minor,
+       COALESCE(SUM(credited) FILTER (WHERE event IN ('batch.credited', 'case.resolved')), 0) AS credited,
+       COALESCE(SUM(credited_minor) FILTER (WHERE event IN ('batch.credited', 'case.resolved')), 0) AS credited_minor,
+       SUM(CASE event WHEN 'case.opened' THEN 1 WHEN 'case.resolved' THEN -1 WHEN 'run.cancelled' THEN cases
+                      WHEN 'run.retried' THEN -cases ELSE 0 END) AS cases,
+       COUNT(*) FILTER (WHERE event = 'case.resolved' AND outcome = 'not_owed') AS not_owed,
+       SUM(CASE event WHEN 'run.completed' THEN notices WHEN 'notice.resent' THEN 1
+                      WHEN 'notice.delivered' THEN -1 WHEN 'notice.undelivered' THEN -1 ELSE 0 END) AS notices_due,
+       COUNT(*) FILTER (WHERE event = 'notice.delivered') AS notices_delivered,
+       SUM(CASE event WHEN 'notice.undelivered' THEN 1 WHEN 'notice.resent' THEN -1 ELSE 0 END) AS notices_undelivered
+FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved' THEN 'approved'
+                           WHEN 'run.released' THEN 'released' WHEN 'run.resumed' THEN 'released'
+                           WHEN 'run.retried' THEN 'released' WHEN 'run.paused' THEN 'paused'
+                           WHEN 'run.cancelled' THEN 'cancelled' WHEN 'run.completed' THEN state END AS moved_to
+      FROM sealed WHERE run_id IS NOT NULL)
+GROUP BY run_id HAVING COUNT(*) FILTER (WHERE event = 'run.discarded') = 0
+ORDER BY cycle, location, part, run_id
+"""
+
+
+@dataclass(slots=True)
+class LogTotals:
+    """What log files say, as of their last line."""
+
+    from_seq: int = 0  #: the first place in the files; runs planned before it are not shown
+    as_of_seq: int = 0
+    repeated: int = 0  #: lines that said again what another said
+    summaries: list[RunSummary] = field(default_factory=list)
+    torn: list[Place] = field(default_factory=list)
+
+
+def read_totals(paths: Sequence[Path]) -> LogTotals:
+    """Rebuild every run of these files, given in any order, plain or packed.
+
+    Raises BooksDisagree where two lines fill one place differently; DespensaError where places are missing, or the
+    plan of a run is; RefusedInput for a line that is none, unless it is the last of its file and was torn.
+    """
+    totals = LogTotals()
+    with _duckdb() as connection:
+        _load(connection, paths, totals)
+        _refuse_incomplete(connection)
+        _refuse_conflicts(connection)
+        _refuse_gaps(connection)
+        totals.from_seq, totals.as_of_seq, totals.repeated = _one(connection, GET_SPAN) or (0, 0, 0)
+        totals.summaries = _summaries(connection, from_seq=totals.from_seq)
+    return totals
+
+
+@contextmanager
+def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+    """In memory; what does not fit goes to a folder that is removed. Nothing is fetched from the network."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        duckdb.connect(config={"autoinstall_known_extensions": "false", "temp_directory": folder}) as connection,
+    ):
+        yield connection
+
+
+def _load(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], totals: LogTotals) -> None:
+    for statement in (MACROS, CREATE_LINE, CREATE_NEEDED):
+        connection.execute(statement)
+    rows = [(event, field) for event, fields in NEEDED.items() for field in fields]
+    connection.executemany("INSERT INTO needed VALUES (?, ?)", rows)
+    by_compression: dict[str, list[Path]] = {"gzip": [], "none": []}
+    for path in dict.fromkeys(paths):
+        by_compression["gzip" if is_packed(path) else "none"].append(path)
+    for compression, files in by_compression.items():
+        if files:
+            _load_files(connection, files, compression, totals)
+
+
+def _load_files(connection: duckdb.DuckDBPyConnection, files: list[Path], compression: str, totals: LogTotals) -> None:
+    # A name may hold what DuckDB takes for a pattern.
+    names = [glob.escape(str(path)) for path in files]
+    parameters: dict[str, object] = {"files": names, "columns": COLUMNS, "compression": compression}
+    try:
+        connection.execute(LOAD, {**parameters, "ignore_errors": False})
+    except duckdb.Error as error:
+        _refuse_broken(files, totals.torn, error)
+        connection.execute(LOAD, {**parameters, "ignore_errors": True})
+
+
+def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error) -> None:
+    """Read the files line by line to name the broken one. Returns if there are only torn last lines."""
+    before = len(torn)
+    for file in files:
+        for _ in read_lines(file, torn):
+            pass
+    if len(torn) == before:
+        raise RefusedInput(f"the log files cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _refuse_incomplete(connection: duckdb.DuckDBPyConnection) -> None:
+    found = _one(connection, FIND_INCOMPLETE)
+    if found is not None:
+        seq, name, file = found
+        place = next((place for place, line in read_lines(Path(file)) if line.get("seq") == seq), file)
+        raise RefusedInput(f"{place}: seq {seq} has no usable `{name}`", hint="despensa logs verify " + str(file))
+
+
+def _refuse_conflicts(connection: duckdb.DuckDBPyConnection) -> None:
+    found = _one(connection, FIND_CONFLICT)
+    if found is not None:
+        seq, hashes = found
+        files = ", ".join(str(file) for (file,) in connection.execute(LIST_FILES_OF, {"seq": seq}).fetchall())
+        how = "with different hashes" if hashes > 1 else "with one hash and different fields"
+        raise BooksDisagree(f"seq {seq} is there twice, {how}: {files}", hint="despensa logs verify FILE…")
+
+
+def _refuse_gaps(connection: duckdb.DuckDBPyConnection) -> None:
+    gaps = connection.execute(LIST_GAPS, {"limit": GAPS_MAX}).fetchall()
+    if gaps:
+        first, last = gaps[0]
+        told = ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in gaps)
+        raise DespensaError(
+            f"lines are missing: seq {told}",
+            hint=f"add the file that has them, or: despensa logs emit --from {first} --to {last} > FILE",
+        )
+
+
+def _summaries(connection: duckdb.DuckDBPyConnection, *, from_seq: int) -> list[RunSummary]:
+    cursor = connection.execute(SUM_RUNS)
+    names = [column[0] for column in cursor.description or ()]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    unplanned = [row["run"] for row in rows if row["plans"] == 0]
+    if unplanned:
+        raise DespensaError(
+            f"these files begin at seq {from_seq}, after the plan of {len(unplanned)} of their runs: "
+            + ", ".join(unplanned[:GAPS_MAX]),
+            hint="add the files before, or: despensa logs emit --from 1 --to " + str(from_seq - 1) + " > FILE",
+        )
+    return [
+        RunSummary(
+            **{name: row[name] for name in ("run", "programme", "location", "cycle", "part", "state", "late")},
+            currency=row["currency"],
+            counts=Counts(**{name: int(row[name]) for name in Counts.__slots__}),
+            blocked="",
+        )
+        for row in rows
+    ]
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
+    row: tuple[Any, ...] | None = connection.execute(query).fetchone()
+    return row
