@@ -15,6 +15,8 @@ from console.entry import echo, echo_json
 from models.errors import EXIT_PRECEDENCE, DespensaError, Exit, Misconfigured
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from models.settings import Settings
     from models.storage import Database
 
@@ -97,6 +99,9 @@ def run_checks() -> Iterator[Check]:
 
     try:
         settings = read_settings()
+        # A URL that nobody can read is a wrong setting, not a server that is away.
+        with open_database(settings):
+            _redis_client(settings).close()
     except DespensaError as error:
         yield failed("settings", error)
         return
@@ -234,20 +239,27 @@ def _database_checks(settings: Settings) -> Iterator[Check]:
 
 
 def _redis_answers(settings: Settings) -> str:
-    from models.broker import redis_client, require_answer
+    from models.broker import require_answer
 
-    try:
-        client = redis_client(settings.redis_url)
-    except ValueError:
-        raise Misconfigured(
-            f"DESPENSA_REDIS_URL cannot be read: {mask(settings.redis_url)}",
-            hint="write redis://:PASSWORD@HOST:PORT/0, with %40 for @ in a password",
-        ) from None
+    client = _redis_client(settings)
     try:
         require_answer(client)
     finally:
         client.close()
     return mask(settings.redis_url)
+
+
+def _redis_client(settings: Settings) -> Redis:
+    """Not connected yet. Raises Misconfigured where its URL cannot be read; embedded, any client does."""
+    from models.broker import redis_client
+
+    try:
+        return redis_client(settings.redis_url or "redis://")
+    except ValueError:
+        raise Misconfigured(
+            f"DESPENSA_REDIS_URL cannot be read: {mask(settings.redis_url)}",
+            hint="write redis://:PASSWORD@HOST:PORT/0, with %40 for @ in a password",
+        ) from None
 
 
 def _default_text(name: str, default: object, environment: dict[str, str]) -> str:

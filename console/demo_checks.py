@@ -129,7 +129,8 @@ def _outcome(desk: Entry, summaries: list[RunSummary], counts: Counts, *, househ
         cycles=cycles, runs=len(summaries), locations=len({each.location for each in summaries}),
         households=households, planned=counts.planned, credited=counts.credited, cases=counts.cases,
         duplicates=len(paid) - len(set(paid)), notices_due=made, notices_delivered=counts.notices_delivered,
-        amount_minor=counts.credited_minor, currency="MXN", difference_minor=0, rows=rows, cities=_cities(desk, summaries),
+        amount_minor=counts.credited_minor, currency="MXN", difference_minor=0, rows=rows,
+        cities=_cities(desk, summaries),
     )  # fmt: skip
 
 

@@ -83,10 +83,9 @@ def write_programme(folder: Path, *, families: Sequence[Family], store_urls: dic
     stores = [(store, f"Abarrotes {store}", city, store_urls[store], "yes") for store, city in store_ids()]
     _write(folder / "stores.csv", ("store", "name", "location", "url", "active"), stores)
     months = sum(family.cycles for family in families)
-    funds = [
-        ("donor-a", "Donor A", "MXN", f"{months * 6_000}.00"),
-        ("donor-b", "Donor B", "MXN", f"{months * 6_000}.00"),
-    ]
+    # Each would do for more than half: a batch draws on one fund alone.
+    amount = f"{months * 6_000 + 150_000}.00"
+    funds = [("donor-a", "Donor A", "MXN", amount), ("donor-b", "Donor B", "MXN", amount)]
     _write(folder / "funds.csv", ("code", "donor", "currency", "amount"), funds)
     rates = [(cycle_text(n), "USD", "MXN", rate, "illustrative", f"{cycle_text(n)}-01") for n, rate in enumerate(RATES)]
     _write(folder / "rates.csv", ("cycle", "from", "to", "rate", "source", "date"), rates)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from console import config, database, keys, logs, run, store, voucher
+from console import config, database, keys, logs, run, simulate, store, voucher
 from console.demo import demo
 from console.doctor import doctor
 from console.intake import import_
@@ -37,6 +37,7 @@ app.add_typer(voucher.app, name="voucher")
 app.add_typer(store.app, name="store")
 app.command("worker")(worker)
 app.command("scheduler")(scheduler)
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(logs.app, name="logs")
 
 

@@ -48,6 +48,11 @@ COUNT_VOUCHERS = Query("""
 SELECT COUNT(*) FROM voucher WHERE id BETWEEN :first_id AND :last_id
 """)
 
+LIST_KEY_VERSIONS = Query("""
+-- list_key_versions: on which a run's PINs rest; bounded by the versions of the key
+SELECT DISTINCT key_version FROM voucher WHERE id BETWEEN :first_id AND :last_id
+""")
+
 FIND_LIFE = Query("""
 -- find_life: one line with its voucher, if it has one; a line of a run that was never released has no batch that counts
 SELECT d.id, d.amount_minor, r.id AS run_id, r.currency, r.validity_days, p.code AS programme, r.location_code, r.cycle,
@@ -204,6 +209,8 @@ def export_run(database: Database, run: Run, *, keys: KeyRing, path: Path) -> Ex
     try:
         with database.reading() as tx:
             tx.allow_long_statement()
+            for row in tx.all(LIST_KEY_VERSIONS, **_range_of(run)):
+                keys.get(row.key_version)  # refuse before the first row, not at the millionth
             rows = _export_rows(tx, run, keys=keys)
             vouchers, digest = _write_new(part, rows)
         if vouchers == 0:

@@ -89,20 +89,23 @@ def _share(tx: Tx, run: Run) -> list[Share]:
     funds.sort(key=lambda fund: fund.position)
     batches = [(int(row.id), int(row.amount_minor)) for row in tx.all(LIST_PLANNED_BATCHES, run_id=run.id)]
     shares = share_batches(batches, [(fund.id, fund.balance_minor) for fund in funds])
-    if shares is None:
+    if sum(share.batches for share in shares) < len(batches):
+        free_minor = sum(fund.balance_minor for fund in funds)
+        # Funds that together would do may each be too small for a whole batch: then what they can cover counts.
+        covered_minor = sum(share.amount_minor for share in shares)
         raise FundTooSmall(
             run=run_code(run),
             required_minor=run.planned_minor,
-            available_minor=sum(fund.balance_minor for fund in funds),
+            available_minor=free_minor if free_minor < run.planned_minor else covered_minor,
             currency=run.currency,
         )
     return shares
 
 
-def share_batches(batches: Sequence[tuple[int, int]], funds: Sequence[tuple[int, int]]) -> list[Share] | None:
+def share_batches(batches: Sequence[tuple[int, int]], funds: Sequence[tuple[int, int]]) -> list[Share]:
     """Ranges of batches per fund, for batches (id, amount) and funds (id, balance) in the order to draw on them.
 
-    None if they do not suffice. What is left of a fund that cannot pay a whole batch stays in it.
+    Covers as many batches as the funds can pay. What is left of a fund that cannot pay a whole batch stays in it.
     """
     shares: list[Share] = []
     rest = deque(batches)
@@ -117,4 +120,4 @@ def share_batches(batches: Sequence[tuple[int, int]], funds: Sequence[tuple[int,
                 share.amount_minor += amount_minor
                 share.last_batch = batch_id
                 share.batches += 1
-    return None if rest else shares
+    return shares

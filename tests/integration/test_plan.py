@@ -282,6 +282,22 @@ def test_fund_too_small_refuses_the_release_with_the_shortfall(database: Databas
     assert_books_agree(database)
 
 
+def test_funds_too_small_for_a_batch_each_are_refused_with_a_true_shortfall(database: Database) -> None:
+    """Together they would do; but a batch draws on one fund."""
+    programme = a_programme(database, funds_minor=[400_000, 400_000])
+    families(database, programme, 6, location=TIJUANA)
+    run = a_planned_run(database, programme)
+    assert 400_000 < run.planned_minor < 800_000
+    with database.transaction() as tx:
+        approve_by_policy(tx, run.id, now=PAYDAY)
+
+    with pytest.raises(FundTooSmall) as refused, database.transaction() as tx:
+        release(tx, run.id, now=PAYDAY)
+
+    assert (refused.value.available_minor, refused.value.shortfall_minor) == (0, run.planned_minor)
+    assert_books_agree(database)
+
+
 def test_tick_that_meets_a_small_fund_goes_on_with_the_other_cities(installation: Installation) -> None:
     database = installation.database
     programme = a_programme(database, funds_minor=[700_000])
@@ -319,21 +335,18 @@ def test_every_batch_draws_on_one_fund(database: Database) -> None:
         ([(1, 10), (2, 10)], [(7, 20)], [(7, 20, 1, 2)]),
         ([(1, 10), (2, 10)], [(7, 15), (8, 10)], [(7, 10, 1, 1), (8, 10, 2, 2)]),
         ([(1, 10), (2, 10)], [(7, 9), (8, 20)], [(8, 20, 1, 2)]),
-        ([(1, 10), (2, 10)], [(7, 19)], None),
-        ([(1, 10)], [], None),
+        ([(1, 10), (2, 10)], [(7, 19)], [(7, 10, 1, 1)]),
+        ([(1, 10)], [], []),
         ([], [(7, 19)], []),
     ],
 )
 def test_shares_of_funds(
-    batches: list[tuple[int, int]], funds: list[tuple[int, int]], shares: list[tuple[int, int, int, int]] | None
+    batches: list[tuple[int, int]], funds: list[tuple[int, int]], shares: list[tuple[int, int, int, int]]
 ) -> None:
     found = share_batches(batches, funds)
 
-    if found is None:
-        assert shares is None
-    else:
-        shown = [(share.fund_id, share.amount_minor, share.first_batch, share.last_batch) for share in found]
-        assert shown == shares
+    shown = [(share.fund_id, share.amount_minor, share.first_batch, share.last_batch) for share in found]
+    assert shown == shares
 
 
 def test_location_is_planned_for_each_programme_apart(database: Database) -> None:
