@@ -28,10 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql(request: pytest.FixtureRequest) -> Iterator[str]:
     """A PostgreSQL server with the template `migrated`."""
-    kind = request.config.getoption("--servers")
-    with servers.postgresql(kind, tmp_path_factory.mktemp("postgresql")) as url:
+    with servers.postgresql(request.config.getoption("--servers")) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             # No test pulls the plug of the server; what is shown is crashes of workers and schedulers.
             connection.execute("ALTER SYSTEM SET fsync = off")

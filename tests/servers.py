@@ -18,10 +18,18 @@ from tests.waiting import until
 
 
 @contextmanager
-def postgresql(servers: str, folder: Path) -> Iterator[str]:
-    """A PostgreSQL server; yields the URL of its database `postgres`."""
-    with _debian_postgresql(folder) if servers == "debian" else _wheel_postgresql(folder) as url:
-        yield url
+def postgresql(servers: str) -> Iterator[str]:
+    """A PostgreSQL server; yields the URL of its database `postgres`.
+
+    It runs as another user than root, so its folder is not one of pytest's: those are closed to others, and closed
+    again whenever another pytest starts.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="despensa-postgresql-"))
+    try:
+        with _debian_postgresql(folder) if servers == "debian" else _wheel_postgresql(folder) as url:
+            yield url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -55,13 +63,11 @@ def _wheel_postgresql(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _debian_postgresql(folder: Path) -> Iterator[str]:
+def _debian_postgresql(home: Path) -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     assert programs, "PostgreSQL is missing: apt-get install -y postgresql"
     # PostgreSQL refuses to run as root; Debian's package makes the user.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    # Sockets have short paths and the folders of pytest are closed to other users.
-    home = Path(tempfile.mkdtemp(prefix="despensa-postgresql-"))
     if user == "postgres":
         shutil.chown(home, user)
 
@@ -76,7 +82,6 @@ def _debian_postgresql(folder: Path) -> Iterator[str]:
         yield f"postgresql://postgres@/postgres?host={home}"
     finally:
         run("pg_ctl", "-w", "-D", str(home / "data"), "-m", "immediate", "stop")
-        shutil.rmtree(home)
 
 
 def _wheel_redis() -> str:

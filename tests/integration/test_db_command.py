@@ -33,6 +33,10 @@ def upgrade() -> None:
 '''
 
 
+#: A leaf of an index without cells, whose content would begin at 4096. Source: SQLite's file format, 1.6.
+EMPTY_INDEX_PAGE = bytes([10, 0, 0, 0, 0, 16, 0, 0])
+
+
 @pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str) -> CommandLine:
     """Of a migrated database."""
@@ -129,17 +133,23 @@ def test_file_that_is_no_database_is_exit_10(monkeypatch: pytest.MonkeyPatch, tm
     assert "cannot be read as a database" in str(checked.error)
 
 
-def test_damaged_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, migrated_sqlite: Path) -> None:
-    """A page of zeros: what a bad disk leaves behind."""
+@pytest.mark.parametrize("header", [b"", EMPTY_INDEX_PAGE], ids=["page of zeros", "index without its rows"])
+def test_damaged_file_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, migrated_sqlite: Path, header: bytes
+) -> None:
+    """What a bad disk leaves behind, and what a torn write does."""
     path = tmp_path / "despensa.sqlite3"
     shutil.copy(migrated_sqlite, path)
     connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO journal (event, level, recorded_at, fields) VALUES ('e', 'info', 'now', '{}')")
+    connection.commit()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'ix_journal_run_id'").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.close()
     with path.open("r+b") as file:
         file.seek((page - 1) * size)
-        file.write(bytes(size))
+        file.write(header.ljust(size, b"\0"))
     command_line = CommandLine(monkeypatch, {"DESPENSA_HOME": str(tmp_path)})
 
     outcome = command_line.run(app, "check")

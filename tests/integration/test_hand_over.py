@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.keys import app as keys_app
 from console.voucher import app
-from models.errors import Exit, Misconfigured
+from models.errors import Exit, Misconfigured, RefusedInput
 from models.handover import decimal_text, export_run, valid_until
-from models.keys import load_keys, parse_voucher_number, pin, voucher_number
+from models.keys import Key, KeyRing, load_keys, parse_voucher_number, pin, voucher_number
 from models.messages import CreditBatch
 from models.storage import Database
 from models.tables import Journal, Programme, Run
@@ -116,6 +117,39 @@ def test_export_never_overwrites(
     assert "never overwritten" in str(outcome.error)
     assert not (tmp_path / "elsewhere.csv").exists()
     assert exports_of(database) == []
+
+
+def test_export_does_not_take_a_name_that_was_taken_meanwhile(
+    database: Database, installation: Installation, run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.csv"
+    keys = load_keys(installation.settings.keys, "pin")
+
+    class TakenMeanwhile(KeyRing):
+        def get(self, version: int) -> Key:
+            out.write_text("of somebody else")
+            return keys.get(version)
+
+    with pytest.raises(RefusedInput, match="cannot be written"):
+        export_run(database, run, keys=TakenMeanwhile(keys.kind, keys.keys), path=out)
+
+    assert out.read_text() == "of somebody else"
+    assert list(tmp_path.glob(".a.csv*")) == []
+
+
+def test_keys_are_not_made_anew_where_vouchers_exist(
+    command_line: CommandLine, installation: Installation, run: Run
+) -> None:
+    """A new key would give the vouchers that exist other PINs than the families hold."""
+    key = installation.settings.keys / "pin.key"
+    key.unlink()
+
+    outcome = command_line.run(keys_app, "init")
+
+    assert outcome.code == Exit.FAILED
+    assert outcome.error is not None
+    assert "copy the key files" in str(outcome.error.hint)
+    assert not key.exists()
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "readable by others"])

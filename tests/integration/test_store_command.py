@@ -102,7 +102,8 @@ def test_list_shows_what_a_store_was_not_told(command_line: CommandLine, undeliv
 
     rows = outcome.json["stores"]
     assert isinstance(rows, list)
-    (row,) = rows
+    assert len(rows) == 1
+    row = rows[0]
     assert (row["store"], row["location"], row["active"]) == (STORE, "Tijuana", True)
     assert (row["notices_due"], row["notices_delivered"], row["notices_undelivered"]) == (0, 0, 1)
     assert "despensa store resend" in command_line.run(app, "list").stderr

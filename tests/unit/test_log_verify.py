@@ -199,10 +199,11 @@ def test_part_of_a_log_is_proven_after_its_first_line(tmp_path: Path) -> None:
     assert [fault.seq for fault in verified(tmp_path, lines[2:]).faults] == [4]
 
 
-def test_first_line_of_a_part_must_at_least_say_the_same_each_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"credited_minor": 999}, {"hash": "f" * 64}])
+def test_first_line_of_a_part_must_at_least_say_the_same_each_time(tmp_path: Path, change: Line) -> None:
     lines = a_chain()
 
-    found = verified(tmp_path, [*lines[2:], {**lines[2], "credited_minor": 999}])
+    found = verified(tmp_path, [*lines[2:], {**lines[2], **change}])
 
     assert [(fault.seq, fault.place.number) for fault in found.faults] == [(3, 5)]
 
