@@ -243,12 +243,16 @@ def _seen(database: Database, role: str, command: str) -> Check:
 
 def _late_slots(database: Database, *, now: datetime) -> Check:
     from console.config import Check
-    from scheduler.due import list_due, list_places
+    from scheduler.due import has_families, list_due, list_places
 
     try:
         with database.reading() as tx:
             places = list_places(tx)
-            late = [f"{due.slot.cycle}/{due.slot.location_code}" for due in list_due(tx, places, now=now) if due.late]
+            late = [
+                f"{due.slot.cycle}/{due.slot.location_code}"
+                for due in list_due(tx, places, now=now)
+                if due.late and has_families(tx, due.slot)
+            ]
     except DespensaError as error:
         return Check("late slots", "failed", str(error), error.hint or "", error.exit_code)
     if not places:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     def _known_database(cls, url: str) -> str:
         if url and not url.startswith(("postgresql://", "postgresql+psycopg://", "sqlite:////")):
             raise ValueError("must begin with postgresql:// or be sqlite://// and an absolute path")
+        _require_readable(url)
         return url
 
     @field_validator("redis_url")
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     def _known_redis(cls, url: str) -> str:
         if url and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        _require_readable(url)
         return url
 
     @model_validator(mode="after")
@@ -107,6 +110,13 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         reasons = "; ".join(_reason(dict(each)) for each in error.errors(include_input=False, include_url=False))
         raise Misconfigured(f"settings: {reasons}", hint="see: despensa config show") from None
+
+
+def _require_readable(url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:  # its own text repeats the URL, which may hold a password
+        raise ValueError("has a host or a port that cannot be read") from None
 
 
 def _reason(error: dict[str, object]) -> str:

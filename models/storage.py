@@ -121,8 +121,8 @@ class Tx:
 
     def stream(self, query: Query, *, size: int = 10_000, **parameters: object) -> Iterator[Row[Any]]:
         """The rows, fetched `size` at a time, for results that do not fit in memory."""
-        result = self.connection.execution_options(yield_per=size).execute(query.on(self.dialect), parameters)
-        yield from result
+        with self.connection.execution_options(yield_per=size).execute(query.on(self.dialect), parameters) as result:
+            yield from result
 
     def one(self, query: Query, **parameters: object) -> Row[Any]:
         """The only row."""

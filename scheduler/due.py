@@ -83,6 +83,12 @@ def list_due(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> list[DueSl
     ]
 
 
+def has_families(tx: Tx, slot: Slot) -> bool:
+    """Whether a plan of this slot would have a line."""
+    key = {"programme_id": slot.programme_id, "location_code": slot.location_code, "cycle": str(slot.cycle)}
+    return bool(tx.all(COUNT_ENTITLED, **key))
+
+
 def journal_expected(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> int:
     """Journal `slot.expected` for each slot that opens within seven days, once. Returns how many."""
     count = 0

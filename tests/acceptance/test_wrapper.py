@@ -53,8 +53,9 @@ def test_it_sets_up_once_and_hands_over(checkout: Path) -> None:
     assert "setting up" in first.stderr
     assert (second.returncode, second.stdout, second.stderr) == (0, "ran run list\n", "")
     service = subprocess.run(
-        [checkout / ".venv" / "bin" / "despensa", "worker"], cwd="/", capture_output=True, text=True, check=True
-    )
+        [checkout / ".venv" / "bin" / "despensa", "worker"], cwd="/", env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert service.stdout == "ran worker\n"
 
 

@@ -13,7 +13,7 @@ from models.errors import Exit
 from models.schema import server_major
 from models.sightings import see
 from models.storage import Database
-from tests.builders import a_programme
+from tests.builders import a_programme, families
 from tests.command_line import CommandLine
 from tests.installation import Installation
 
@@ -80,8 +80,10 @@ def test_unknown_zone_is_named_with_its_location(command_line: CommandLine, data
     assert "pip install --upgrade tzdata" in outcome.stdout
 
 
-def test_late_slot_is_named(database: Database) -> None:
-    a_programme(database, cities=[TIJUANA])
+def test_late_slot_is_named_where_a_family_waits_for_it(database: Database) -> None:
+    programme = a_programme(database, cities=[TIJUANA])
+    assert doctor_module._late_slots(database, now=datetime(2026, 12, 3, tzinfo=UTC)).state == "ok"
+    families(database, programme, 1, location="02004")
 
     check = doctor_module._late_slots(database, now=datetime(2026, 12, 3, tzinfo=UTC))
 
