@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The log: read it, count from it, prove it, write it again.")
 
-FILE = typer.Argument(None, help="A log file; without it, the one in the settings.")
-FILES = typer.Argument(help="Log files in any order, plain or packed with gzip.")
+FILE = typer.Argument(None, metavar="FILE", help="A log file; without it, the one in the settings.")
+FILES = typer.Argument(metavar="FILE", help="Log files in any order, plain or packed with gzip.")
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 
 #: How often a followed file is looked at.
 POLL_S = 0.25
 #: On every line and of no use to a reader at a terminal.
 UNSHOWN = frozenset({"timestamp", "level", "event", "schema", "service.name", "service.version", "seq", "hash"})
+#: What the field `run` says already.
+IN_RUN = frozenset({"run_id", "location", "cycle", "part"})
 #: SGR codes by level. Source: ECMA-48.
 COLOURS = {"info": "32", "warning": "33", "error": "31;1"}
 
@@ -113,9 +115,8 @@ def emit(
     if to_seq is not None and to_seq < from_seq:
         raise RefusedInput(f"--to {to_seq} is before --from {from_seq}")
     with entry(to_stdout=True) as desk, _ending_quietly():
-        count = _emit(desk.database, desk.log, from_seq=from_seq, to_seq=to_seq)
-    if count == 0:
-        note(f"nothing is sealed from seq {from_seq} on")
+        if _emit(desk.database, desk.log, from_seq=from_seq, to_seq=to_seq) == 0:
+            note(f"nothing is sealed from seq {from_seq} on")
 
 
 @app.command()
@@ -138,7 +139,8 @@ def readable(text: str, *, colour: bool) -> str:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return _shown(text)
     place = f"#{line['seq']} " if "seq" in line else ""
-    fields = " ".join(f"{name}={_value(value)}" for name, value in line.items() if name not in UNSHOWN)
+    unshown = UNSHOWN | IN_RUN if "run" in line else UNSHOWN
+    fields = " ".join(f"{name}={_value(value)}" for name, value in line.items() if name not in unshown)
     head = f"{level:<7} {event}"
     if colour:
         head = f"\x1b[{COLOURS.get(level, '0')}m{_shown(head)}\x1b[0m"

@@ -307,6 +307,8 @@ def test_files_in_any_order_packed_and_with_repeated_lines_say_the_same(books: B
     content = books.path.read_bytes().splitlines(keepends=True)
     oldest = books.path.with_name("log[1]*.jsonl.2.gz")
     oldest.write_bytes(gzip.compress(b"".join(content[:2])) + gzip.compress(content[2]))
+    # What the name above would mean if it were taken for a pattern.
+    books.path.with_name("log1.jsonl.2.gz").write_bytes(gzip.compress(b'{"event":"a","seq":9000}\n'))
     middle = books.path.with_name("despensa.jsonl.1")
     middle.write_bytes(b"".join(content[2:6]))
     newest = books.path.with_name("newest")

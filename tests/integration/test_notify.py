@@ -149,8 +149,8 @@ def test_store_that_is_gone_is_not_asked_again(installation: Installation, store
 
 def test_redirect_is_not_followed(installation: Installation, store: FakeStore) -> None:
     """A signed body goes to the address that was agreed on, and nowhere else."""
-    store.answers = [302]
-    store.headers_by_answer = {302: {"location": store.url.format(store="elsewhere")}}
+    store.answers = [307]
+    store.headers_by_answer = {307: {"location": store.url.format(store="elsewhere")}}
     a_completed_run(installation.database, store)
 
     try_all(installation)

@@ -293,6 +293,7 @@ def test_readable_line_tells_the_event_and_its_fields() -> None:
     assert shown.startswith("2026-12-01T15:00:01.000000Z info    batch.credited #1 ")
     assert "run=2026-12/02004" in shown
     assert "credited_minor=100" in shown
+    assert "location=" not in shown
     assert "\x1b" not in shown
     assert "\x1b[32m" in logs.readable(text, colour=True)
 
