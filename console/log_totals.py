@@ -35,7 +35,9 @@ NEEDED = {
     "run.completed": ("run_id", "notices"),
     "batch.credited": ("run_id", "credited", "credited_minor"),
     "case.resolved": ("run_id", "credited", "credited_minor"),
-    **dict.fromkeys(("run.discarded", "run.approved", "run.released", "run.paused", "run.resumed"), ("run_id",)),
+    **dict.fromkeys(
+        ("run.discarded", "run.approved", "run.released", "run.paused", "run.resumed", "run.stopped"), ("run_id",)
+    ),
     **dict.fromkeys(("case.opened", "notice.delivered", "notice.undelivered", "notice.resent"), ("run_id",)),
 }
 
@@ -128,7 +130,8 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
 FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved' THEN 'approved'
                            WHEN 'run.released' THEN 'released' WHEN 'run.resumed' THEN 'released'
                            WHEN 'run.retried' THEN 'released' WHEN 'run.paused' THEN 'paused'
-                           WHEN 'run.cancelled' THEN 'cancelled' WHEN 'run.completed' THEN state END AS moved_to
+                           WHEN 'run.stopped' THEN 'cancelled' WHEN 'run.cancelled' THEN 'cancelled'
+                           WHEN 'run.completed' THEN state END AS moved_to
       FROM sealed WHERE run_id IS NOT NULL)
 GROUP BY run_id HAVING COUNT(*) FILTER (WHERE event = 'run.discarded') = 0
 ORDER BY cycle, location, part, run_id

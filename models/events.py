@@ -158,8 +158,18 @@ class RunResumed(OfRun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopped(OfRun):
+    """A person cancelled a released run: it takes no more batches. `run.cancelled` follows once no lease is live."""
+
+    NAME: ClassVar[str] = "run.stopped"
+    LEVEL: ClassVar[str] = "warning"
+
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCancelled(OfRun):
-    """A released run takes no more batches. Its open lines became cases, their reserve went back."""
+    """The open lines of a stopped run became cases, and their reserve went back; `operator` did that, or ticked."""
 
     NAME: ClassVar[str] = "run.cancelled"
     LEVEL: ClassVar[str] = "warning"

@@ -1,7 +1,7 @@
 """Cancelling a released run: no batch is taken any more, and what is left becomes cases whose reserve goes back."""
 
 from models import books
-from models.events import RunCancelled
+from models.events import RunCancelled, RunStopped
 from models.journal import append
 from models.runs import lock_run, of_run
 from models.states import RunState
@@ -70,6 +70,7 @@ def cancel(tx: Tx, run_id: int) -> Run:
     run = lock_run(tx, run_id, states=(RunState.RELEASED, RunState.PAUSED), verb="cancelled")
     tx.execute(CANCEL_RUN, run_id=run_id)
     tx.execute(STOP_BATCHES, run_id=run_id)
+    append(tx, RunStopped(**of_run(tx, run), operator=tx.operator))
     return run
 
 

@@ -286,6 +286,19 @@ def test_cancelled_resolved_and_retried_run_is_equal(books: Books) -> None:
     assert (summary.state, counts.planned, counts.credited, counts.not_owed) == ("completed", 30, 29, 1)
 
 
+def test_run_that_is_being_cancelled_is_equal_while_a_worker_holds_a_batch(books: Books) -> None:
+    programme = a_programme(books.database)
+    families(books.database, programme, 10, location=TIJUANA)
+    run = a_released_run(books.database, programme)
+    assert take_batch(books.database, batches_of(books.database, run)[0].id) is not None
+    with books.database.transaction() as tx:
+        cancel(tx, run.id)
+
+    books.assert_equal()
+
+    assert books.summaries()[0].state == "cancelled"
+
+
 def test_parts_and_programmes_are_kept_apart(books: Books) -> None:
     first = a_programme(books.database, code="alpha")
     second = a_programme(books.database, code="beta")
