@@ -103,7 +103,7 @@ def check(
               f"{mean_minor // 100}.{mean_minor % 100:02} USD"),
         Check("every notice was delivered", outcome.notices_due == outcome.notices_delivered > 0),
         Check("stores hold each notice once by its id", _stores_agree(stores, outcome.notices_due),
-              f"{stores.duplicates()} deliveries were repeated, with the same id"),
+              f"{stores.duplicates()} repeated, under the same id"),
         Check("the books agree", not differences),
         Check("the log alone gives the same runs", _as_json(log.summaries) == _as_json(summaries),
               f"as of seq {log.as_of_seq}"),

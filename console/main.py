@@ -11,7 +11,7 @@ from console.demo import demo
 from console.doctor import doctor
 from console.intake import import_
 from console.start import scheduler, worker
-from models.errors import DespensaError, Exit
+from models.errors import DespensaError, Exit, NoDatabase
 
 
 def _exit_with(code: int | None, **_: object) -> None:
@@ -46,13 +46,28 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name="despensa")
-    except DespensaError as error:
+    except Exception as error:  # the last one who can turn it into a message
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(int(error.exit_code))
+        told = error if isinstance(error, DespensaError) else _translated(error)
+        typer.echo(f"error: {told}", err=True)
+        if told.hint:
+            typer.echo(f"hint: {told.hint}", err=True)
+        sys.exit(int(told.exit_code))
+
+
+def _translated(error: Exception) -> DespensaError:
+    """An error that no command expected, by its type alone: its text may hold a family."""
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+    if isinstance(error, DBAPIError):
+        name = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', None) or ''}".strip()
+        if isinstance(error, OperationalError | InterfaceError):
+            return NoDatabase(f"the database does not answer: {name}", hint="nothing is lost; despensa doctor")
+        return DespensaError(f"the database refused: {name}", hint="repeat with --debug, and report it")
+    if isinstance(error, OSError):
+        return DespensaError(f"{error.strerror or type(error).__name__}: {error.filename or 'a file'}")
+    return DespensaError(f"a defect: {type(error).__name__}", hint="repeat with --debug, and report it")
 
 
 if __name__ == "__main__":
