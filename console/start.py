@@ -40,7 +40,9 @@ def start(
     with entry() as desk:
         chosen = _chosen(desk, cycle, location)
         _refuse_unfollowed(desk, wait=wait)
-        with ticking(desk, clock=_now, workers=wait) as ticker:
+        # Without waiting, a scheduler goes on, and its log is the one that tells.
+        seals = wait or not desk.settings.distributed
+        with ticking(desk, clock=_now, workers=wait, seals=seals) as ticker:
             _plan_chosen(desk, ticker, chosen)
             if wait:
                 sight, code = follow(desk, ticker, chosen, since=since, timeout_s=timeout, now=_now)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool) -> Iterator[Ticker]:
+def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals: bool = True) -> Iterator[Ticker]:
     """A ticker. `workers` starts worker threads in this process where the profile is embedded.
+
+    `seals` is False for a command that a scheduler goes on from: the log is then the scheduler's.
 
     Raises BrokerUnreachable where Redis does not answer, Misconfigured where a key is missing.
     """
@@ -34,4 +36,4 @@ def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool) -> It
             declare(broker, workplace(settings, entry.database, entry.log))
             if workers:
                 stack.enter_context(embedded_workers(broker))
-        yield Ticker(entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, seals=True)
+        yield Ticker(entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, seals=seals)

@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from models.calendar import Cycle, local_cycle, zone
+from models.sightings import see
 from models.storage import Database
-from models.tables import Batch, Programme, Run
+from models.tables import Batch, Programme, Run, Seal
 from tests.builders import CITIES, a_programme, families, notices_of, vouchers_of
 from tests.commands import Ended, despensa, end, kill, running, start
 from tests.fakes import FakeStore
@@ -203,6 +204,19 @@ def test_no_wait_without_a_scheduler_is_refused(installation: Installation, stor
     assert ended.code == 1
     assert "despensa scheduler" in ended.err
     assert vouchers_of(installation.database) == []
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_no_wait_leaves_the_log_to_the_scheduler(installation: Installation, store: FakeStore) -> None:
+    a_due_programme(installation, store, 7)
+    see(installation.database, "scheduler")  # as one that was here a moment ago
+
+    ended = despensa("run", "start", "--no-wait", environment=installation.environment)
+
+    assert ended.code == 0, ended.err
+    with installation.database.reading() as tx:
+        assert {run.state for run in tx.list(Run)} == {"released"}
+        assert tx.list(Seal) == []
 
 
 def test_scheduler_once_works_off_what_is_due(installation: Installation, store: FakeStore) -> None:
