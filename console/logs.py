@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from console.log_verify import Place, Verification
-    from models.log import Log
-    from models.storage import Database
 
 app = typer.Typer(no_args_is_help=True, help="The log: read it, count from it, prove it, write it again.")
 
@@ -112,10 +110,12 @@ def emit(
     to_seq: int | None = typer.Option(None, "--to", min=1, help="The last; without it, to the end."),
 ) -> None:
     """Write sealed lines again, from the database to standard output. Changes nothing."""
+    from scheduler.seal import emit_again
+
     if to_seq is not None and to_seq < from_seq:
         raise RefusedInput(f"--to {to_seq} is before --from {from_seq}")
     with entry(to_stdout=True) as desk, _ending_quietly():
-        if _emit(desk.database, desk.log, from_seq=from_seq, to_seq=to_seq) == 0:
+        if emit_again(desk.database, desk.log, from_seq=from_seq, to_seq=to_seq) == 0:
             note(f"nothing is sealed from seq {from_seq} on")
 
 
@@ -230,23 +230,6 @@ def _value(value: object) -> str:
 def _shown(text: str) -> str:
     """Control characters as their escapes: a line must not be able to paint on the terminal."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def _emit(database: Database, log: Log, *, from_seq: int, to_seq: int | None) -> int:
-    from scheduler.seal import CHUNK, LIST_SEALED, emit_again, sealed_line
-
-    if to_seq is None:
-        return emit_again(database, log, from_seq=from_seq)
-    after_seq = from_seq - 1
-    while after_seq < to_seq:
-        with database.reading() as tx:
-            rows = tx.all(LIST_SEALED, after_seq=after_seq, limit=min(CHUNK, to_seq - after_seq))
-        for row in rows:
-            log.write(sealed_line(row, log))
-        if not rows:
-            break
-        after_seq = int(rows[-1].seq)
-    return after_seq - (from_seq - 1)
 
 
 def _compare(found: Verification) -> int:

@@ -95,14 +95,16 @@ def emit(database: Database, log: Log) -> int:
         after_seq = last_seq
 
 
-def emit_again(database: Database, log: Log, *, from_seq: int) -> int:
-    """Write sealed events from a place on once more, anywhere; marks nothing. Returns how many."""
+def emit_again(database: Database, log: Log, *, from_seq: int, to_seq: int | None = None) -> int:
+    """Write sealed events once more, anywhere, up to `to_seq` or the end; marks nothing. Returns how many."""
     after_seq = from_seq - 1
-    count = 0
-    while (last_seq := _write(database, log, after_seq=after_seq)) != after_seq:
-        count += last_seq - after_seq
+    while to_seq is None or after_seq < to_seq:
+        limit = CHUNK if to_seq is None else min(CHUNK, to_seq - after_seq)
+        last_seq = _write(database, log, after_seq=after_seq, limit=limit)
+        if last_seq == after_seq:
+            break
         after_seq = last_seq
-    return count
+    return after_seq - (from_seq - 1)
 
 
 def sealed_line(row: Row[Any], log: Log) -> Line:
@@ -112,10 +114,10 @@ def sealed_line(row: Row[Any], log: Log) -> Line:
     return {**head, **orjson.loads(row.fields), "seq": row.seq, "hash": row.hash}
 
 
-def _write(database: Database, log: Log, *, after_seq: int) -> int:
+def _write(database: Database, log: Log, *, after_seq: int, limit: int = CHUNK) -> int:
     """One chunk of lines, on the disk when this returns. Returns the last place written, or `after_seq`."""
     with database.reading() as tx:
-        rows = tx.all(LIST_SEALED, after_seq=after_seq, limit=CHUNK)
+        rows = tx.all(LIST_SEALED, after_seq=after_seq, limit=limit)
     for row in rows:
         log.write(sealed_line(row, log))
     if rows:

@@ -32,7 +32,7 @@ from scheduler.plan import discard
 from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry
-from scheduler.seal import emit, seal
+from scheduler.seal import emit, emit_again, seal
 from tests.builders import (
     NOGALES,
     PAYDAY,
@@ -508,7 +508,7 @@ def test_a_part_of_the_log_is_written_again_from_the_database(books: Books, from
     again = books.path.with_name("again.jsonl")
 
     with Log.to_file(again, "despensa") as log:
-        logs._emit(books.database, log, from_seq=from_seq, to_seq=to_seq)
+        emit_again(books.database, log, from_seq=from_seq, to_seq=to_seq)
 
     content = books.path.read_bytes().splitlines()
     assert again.read_bytes().splitlines() == content[from_seq - 1 : to_seq]
