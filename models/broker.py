@@ -159,6 +159,11 @@ def send(broker: dramatiq.Broker, message: Message) -> None:
     )
 
 
+def waiting(broker: SafeRedisBroker, queue: str) -> int:
+    """How many messages of a queue no worker has fetched yet. Raises redis.RedisError."""
+    return int(broker.client.llen(f"{broker.namespace}:{queue}"))
+
+
 def _accept(data: bytes) -> tuple[str, MessageData | None]:
     if len(data) > MESSAGE_BYTES_MAX:
         return "longer than a message", None

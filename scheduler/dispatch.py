@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 
-import dramatiq
 import redis
 
-from models.broker import send
+from models.broker import SafeRedisBroker, send, waiting
 from models.errors import BrokerUnreachable
-from models.messages import CreditBatch, Message, SendNotice
+from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, CreditBatch, Message, SendNotice
 from models.storage import Database, Query, Tx, seconds
 from scheduler.notices import list_due_notices, stamp_notices
 
 #: Batches stamped and unfinished at once, over all runs: what Redis and the workers have in hand.
 WINDOW = 500
+#: Messages that wait in a queue before no more are sent to it.
+WAITING_MAX = 2 * WINDOW
 #: Notices sent a tick.
 NOTICES_MAX = 200
 #: Without a live lease, a batch is sent again so long after its stamp.
@@ -39,11 +40,16 @@ RETURNING id
 TAKES_MAX = 2
 
 
-def dispatch(database: Database, broker: dramatiq.Broker) -> int:
-    """Send what is due. Returns how many messages Redis took. Raises BrokerUnreachable; the stamps then expire."""
+def dispatch(database: Database, broker: SafeRedisBroker) -> int:
+    """Send what is due. Returns how many messages Redis took. Raises BrokerUnreachable; the stamps then expire.
+
+    A queue that no worker empties gets no more: what is in it says "look now" as well as a second copy would, and
+    copies every ten seconds of a night would fill Redis.
+    """
+    credit_room, notify_room = (_has_room(broker, queue) for queue in (CREDIT_QUEUE, NOTIFY_QUEUE))
     with database.transaction() as tx:
-        messages: list[Message] = [CreditBatch(batch_id) for batch_id in stamp_batches(tx)]
-        notices = list_due_notices(tx, limit=NOTICES_MAX)
+        messages: list[Message] = [CreditBatch(batch_id) for batch_id in stamp_batches(tx)] if credit_room else []
+        notices = list_due_notices(tx, limit=NOTICES_MAX) if notify_room else []
         stamp_notices(tx, notices)
         messages += [SendNotice(notice_id) for notice_id in notices]
     return send_all(broker, messages)
@@ -64,14 +70,25 @@ def stamp_batches(tx: Tx) -> list[int]:
     return stamped
 
 
-def send_all(broker: dramatiq.Broker, messages: Sequence[Message]) -> int:
+def send_all(broker: SafeRedisBroker, messages: Sequence[Message]) -> int:
     """Hand messages to Redis. Raises BrokerUnreachable: the database still knows what is owed."""
     try:
         for message in messages:
             send(broker, message)
     except redis.RedisError as error:
-        raise BrokerUnreachable(
-            f"Redis does not take messages: {type(error).__name__}",
-            hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL: despensa doctor",
-        ) from None
+        raise _unreachable(error) from None
     return len(messages)
+
+
+def _has_room(broker: SafeRedisBroker, queue: str) -> bool:
+    try:
+        return waiting(broker, queue) < WAITING_MAX
+    except redis.RedisError as error:
+        raise _unreachable(error) from None
+
+
+def _unreachable(error: redis.RedisError) -> BrokerUnreachable:
+    return BrokerUnreachable(
+        f"Redis does not take messages: {type(error).__name__}",
+        hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL: despensa doctor",
+    )

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import dramatiq
 from sqlalchemy.exc import DBAPIError
 
+from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, local_cycle, slots_within_reach
 from models.errors import BrokerUnreachable, DespensaError, FundTooSmall
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
@@ -68,7 +68,7 @@ class Ticker:
     """What a tick needs. `clock` decides what is due; leases and stamps use the database's own."""
 
     database: Database
-    broker: dramatiq.Broker
+    broker: SafeRedisBroker
     log: Log
     clock: Callable[[], datetime]
     batch_lines: int

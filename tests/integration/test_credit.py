@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from models.messages import CreditBatch
+from models.broker import waiting
+from models.messages import CREDIT_QUEUE, CreditBatch
 from models.states import BatchState, RunState
 from models.storage import Database
 from models.tables import Batch, Case
-from scheduler.dispatch import stamp_batches
+from scheduler.dispatch import WAITING_MAX, dispatch, stamp_batches
 from scheduler.sweep import EXHAUSTED_MAX, sweep_exhausted
 from tests.builders import (
     TIJUANA,
@@ -150,6 +151,19 @@ def test_stamped_batch_is_not_sent_twice_within_ten_seconds(database: Database) 
         second = stamp_batches(tx)
 
     assert (len(first), second) == (4, [])
+
+
+def test_queue_that_no_worker_empties_does_not_grow_without_end(installation: Installation) -> None:
+    """The workers are down for a night: every batch is due again every ten seconds."""
+    programme = a_programme(installation.database)
+    families(installation.database, programme, 60, location=TIJUANA)
+    a_released_run(installation.database, programme, batch_lines=1)
+
+    for _ in range(40):
+        expire_stamps(installation.database)
+        dispatch(installation.database, installation.broker)
+
+    assert WAITING_MAX <= waiting(installation.broker, CREDIT_QUEUE) < WAITING_MAX + 60
 
 
 def test_trouble_of_the_place_gives_the_attempt_back(database: Database) -> None:
