@@ -246,7 +246,11 @@ def seconds(number: float) -> timedelta:
 
 def _sqlite_engine(url: URL) -> Engine:
     # timeout is the busy timeout: how long a writer waits for the one before it.
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        hide_parameters=True,  # as below: not even a traceback carries a family
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:
