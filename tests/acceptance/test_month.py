@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from sqlalchemy import update
 
 from models.calendar import Cycle, local_cycle, zone
 from models.sightings import see
@@ -40,8 +41,6 @@ def this_cycle() -> Cycle:
 
 def a_due_programme(installation: Installation, store: FakeStore, count: int) -> Programme:
     """Families in seven cities whose payday was at the first minute of the first of this month."""
-    from sqlalchemy import update
-
     programme = a_programme(installation.database, store_url=store.url)
     with installation.database.transaction() as tx:
         tx.connection.execute(update(Programme).values(payday_time="00:00"))
@@ -241,8 +240,6 @@ def test_scheduler_once_works_off_what_is_due(installation: Installation, store:
 def test_run_that_waits_for_a_person_exits_14_and_goes_on_after_the_approval(
     installation: Installation, store: FakeStore
 ) -> None:
-    from sqlalchemy import update
-
     a_due_programme(installation, store, 7)
     with installation.database.transaction() as tx:
         tx.connection.execute(update(Programme).values(approval="person"))
@@ -280,8 +277,6 @@ def test_paused_run_exits_15_and_cancelled_one_leaves_cases_that_retry_pays(
     planned = despensa("run", "plan", "--cycle", str(this_cycle()), "--location", "02004", environment=environment)
     assert planned.code == 0, planned.err
     with installation.database.transaction() as tx:
-        from sqlalchemy import update
-
         tx.connection.execute(update(Run).values(planned_by="somebody-else"))
     for verb in ("approve", "release"):
         assert despensa("run", verb, run, "--yes", environment=environment).code == 0
@@ -299,6 +294,36 @@ def test_paused_run_exits_15_and_cancelled_one_leaves_cases_that_retry_pays(
     assert ended.code == 0, ended.err
     assert counts(ended)["credited"] == 100
     assert despensa("run", "reconcile", "--json", environment=environment).json["agrees"] is True
+
+
+def test_every_command_of_the_flow_by_two_processes_at_once_has_one_effect(
+    installation: Installation, store: FakeStore
+) -> None:
+    """The second is refused by the state that the first left, or finds nothing left to do."""
+    a_due_programme(installation, store, 70)
+    run, cycle = f"{this_cycle()}/02004", str(this_cycle())
+
+    def twice(*words: str) -> list[int]:
+        both = [start(*words, environment=installation.environment) for _ in range(2)]
+        return sorted(end(process).code for process in both)
+
+    assert twice("run", "plan", "--cycle", cycle) == [0, 0]
+    with installation.database.transaction() as tx:
+        assert len(tx.list(Run)) == len(CITIES)
+        tx.connection.execute(update(Run).values(planned_by="somebody-else"))
+    assert twice("run", "approve", run, "--yes") == [0, 1]
+    assert twice("run", "release", run, "--yes") == [0, 1]
+    assert twice("run", "pause", run) == [0, 1]
+    assert twice("run", "resume", run) == [0, 1]
+    assert twice("run", "cancel", run, "--yes") == [0, 1]
+    assert twice("run", "retry", run, "--yes") == [0, 0]
+    assert twice("run", "discard", f"{cycle}/26043", "--yes") in ([0, 1], [0, 2])
+    with services(installation):
+        assert twice("run", "start") == [0, 0]
+
+    assert len(vouchers_of(installation.database)) == 70
+    assert len(set(store.webhook_ids)) == len(CITIES)
+    assert_books_agree(installation.database)
 
 
 def test_preview_tells_and_changes_nothing(installation: Installation, store: FakeStore) -> None:
