@@ -4,7 +4,7 @@ Every test of behaviour that asks for `database` or `installation` runs in both 
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from models import schema
 from models.storage import Database, sqlite_url
 from tests import servers
+from tests.faults import report
 from tests.installation import Installation
 
 PROFILES = ("embedded", "distributed")
@@ -23,8 +24,35 @@ hypothesis_settings.load_profile("despensa")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the servers of the distributed profile come from."""
+    """Where the servers of the distributed profile come from, and how often the campaign causes each fault."""
     parser.addoption("--servers", choices=("wheels", "debian"), default="wheels")
+    parser.addoption("--faults", choices=("short", "long"), default="short")
+
+
+@pytest.fixture
+def long_campaign(request: pytest.FixtureRequest) -> bool:
+    """Whether faults are caused as often as for the published table, and not only as often as CI has time for."""
+    return bool(request.config.getoption("--faults") == "long")
+
+
+@pytest.fixture
+def record_fault(record_property: Callable[[str, object], None]) -> Callable[[report.Row], None]:
+    """Puts a row into the table that ends the campaign. A test records before it asserts."""
+
+    def record(row: report.Row) -> None:
+        record_property(report.PROPERTY, row.as_json())
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the campaign's table."""
+    tests = [each for outcome in ("passed", "failed") for each in terminalreporter.stats.get(outcome, [])]
+    rows = [row for each in tests for name, row in each.user_properties if name == report.PROPERTY]
+    if rows:
+        terminalreporter.section("faults")
+        for line in report.table(rows):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

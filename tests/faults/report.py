@@ -1,0 +1,47 @@
+"""The campaign's table: what each fault came to, counted by the tests themselves and printed when they have ended."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+#: The name under which a test's rows travel from pytest-xdist's workers to the process that prints.
+PROPERTY = "fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One fault: how often it was caused, and what was found wrong afterwards. A zero is what was promised."""
+
+    fault: str
+    runs: int
+    doubled: int = 0  #: credited twice, in our books or in the issuer's
+    lost: int = 0  #: owed, and neither credited nor a case
+    surplus: int = 0  #: in the issuer's book and not in ours, or against what the log says
+    recovery_s: tuple[float, ...] = ()  #: one a run, where the fault is something to recover from
+
+    def as_json(self) -> dict[str, object]:
+        """What travels."""
+        return asdict(self)
+
+
+def table(rows: Sequence[dict[str, object]]) -> list[str]:
+    """The lines to print: rows of one fault, from several tests or profiles, are added up."""
+    merged: dict[str, Row] = {}
+    for each in rows:
+        row = Row(**each)  # type: ignore[arg-type]  # as as_json wrote it
+        before = merged.get(row.fault, Row(fault=row.fault, runs=0))
+        merged[row.fault] = Row(
+            fault=row.fault, runs=before.runs + row.runs, doubled=before.doubled + row.doubled,
+            lost=before.lost + row.lost, surplus=before.surplus + row.surplus,
+            recovery_s=(*before.recovery_s, *row.recovery_s),
+        )  # fmt: skip
+    width = max((len(fault) for fault in merged), default=5)
+    head = f"{'fault':<{width}}  {'runs':>6}  {'doubled':>7}  {'lost':>4}  {'surplus':>7}  {'median':>7}  {'worst':>7}"
+    lines = [head, "-" * len(head)]
+    for row in sorted(merged.values(), key=lambda each: each.fault):
+        middle, worst = (f"{of(row.recovery_s):.1f} s" if row.recovery_s else "" for of in (median, max))
+        lines.append(
+            f"{row.fault:<{width}}  {row.runs:>6}  {row.doubled:>7}  {row.lost:>4}  {row.surplus:>7}"
+            f"  {middle:>7}  {worst:>7}"
+        )
+    return lines

@@ -1,0 +1,1 @@
+"""Outside issuers: services that create the credit for us, over HTTP."""
