@@ -109,6 +109,7 @@ def run_checks() -> Iterator[Check]:
     for kind in KINDS:
         yield attempt(f"key {kind}", partial(_key_version, settings, kind))
     yield from _database_checks(settings)
+    yield from _issuer_checks(settings)
     if settings.distributed:
         yield attempt("redis", lambda: _redis_answers(settings))
 
@@ -217,6 +218,31 @@ def _key_version(settings: Settings, kind: str) -> str:
     from models.keys import load_keys
 
     return f"version {load_keys(settings.keys, kind).latest.version}"
+
+
+def _issuer_checks(settings: Settings) -> Iterator[Check]:
+    """The token of each issuer, where the database can be asked for them; the checks before say where it cannot."""
+    from models.errors import NoDatabase
+    from models.schema import require_current
+    from models.tables import Issuer, Programme
+
+    with open_database(settings) as database:
+        try:
+            require_current(database)
+        except NoDatabase:
+            return
+        with database.reading() as tx:
+            with_issuer = {issuer.programme_id for issuer in tx.list(Issuer)}
+            codes = [programme.code for programme in tx.list(Programme) if programme.id in with_issuer]
+    for code in codes:
+        yield attempt(f"issuer token {code}", partial(_token_read, settings, code))
+
+
+def _token_read(settings: Settings, programme: str) -> str:
+    from models.keys import load_token
+
+    load_token(settings.keys, programme)
+    return "readable, and by nobody else"
 
 
 def _database_checks(settings: Settings) -> Iterator[Check]:

@@ -28,11 +28,13 @@ def init() -> None:
 
     settings = read_settings()
     paths = [key_path(settings.keys, kind) for kind in KINDS]
-    missing = [path for path in paths if not path.exists()]
-    if missing and _vouchers_exist(settings):
-        # A new key would give the vouchers that exist other PINs than the families hold.
+    missing = [kind for kind in KINDS if not key_path(settings.keys, kind).exists()]
+    needed = _needed(settings, missing)
+    if needed:
+        # A new key would give vouchers that exist other PINs, or what an issuer credited another reference.
+        path = key_path(settings.keys, needed)
         raise RefusedByState(
-            f"vouchers were credited with the keys of another host, and {missing[0]} is missing here",
+            f"vouchers were credited with the keys of another host, and {path} is missing here",
             hint=f"copy the key files from there, or from their backup, into {settings.keys}",
         )
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,16 +48,20 @@ def init() -> None:
         note("Every host that runs workers or exports vouchers needs the same files, with mode 0600.")
 
 
-def _vouchers_exist(settings: Settings) -> bool:
-    """Of the database, if there is one already and it answers: keys may be made before it."""
+def _needed(settings: Settings, missing: list[str]) -> str:
+    """The first missing kind on which something in the database rests already; keys may be made before there is one."""
     from console.config import open_database
     from models.schema import require_current
-    from models.tables import Voucher
+    from models.tables import Intent, Voucher
 
+    if not missing:
+        return ""
     with open_database(settings) as database:
         try:
             require_current(database)
         except NoDatabase:
-            return False
+            return ""
         with database.reading() as tx:
-            return bool(tx.list(Voucher, limit=1))
+            rests = {"reference": bool(tx.list(Intent, limit=1))}
+            vouchers = bool(tx.list(Voucher, limit=1))
+    return next((kind for kind in missing if rests.get(kind, vouchers)), "")

@@ -31,7 +31,7 @@ COLUMNS = {
 NEEDED = {
     "run.planned": ("run_id", "part", "late", "planned", "planned_minor"),
     "run.cancelled": ("run_id", "cases"),
-    "run.retried": ("run_id", "cases"),
+    "run.retried": ("run_id", "cases", "state"),
     "run.completed": ("run_id", "notices"),
     "batch.credited": ("run_id", "credited", "credited_minor"),
     "case.resolved": ("run_id", "credited", "credited_minor"),
@@ -129,9 +129,9 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
        SUM(CASE event WHEN 'notice.undelivered' THEN 1 WHEN 'notice.resent' THEN -1 ELSE 0 END) AS notices_undelivered
 FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved' THEN 'approved'
                            WHEN 'run.released' THEN 'released' WHEN 'run.resumed' THEN 'released'
-                           WHEN 'run.retried' THEN 'released' WHEN 'run.paused' THEN 'paused'
+                           WHEN 'run.paused' THEN 'paused'
                            WHEN 'run.stopped' THEN 'cancelled' WHEN 'run.cancelled' THEN 'cancelled'
-                           WHEN 'run.completed' THEN state END AS moved_to
+                           WHEN 'run.retried' THEN state WHEN 'run.completed' THEN state END AS moved_to
       FROM sealed WHERE run_id IS NOT NULL)
 GROUP BY run_id HAVING COUNT(*) FILTER (WHERE event = 'run.discarded') = 0
 ORDER BY cycle, location, part, run_id

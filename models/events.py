@@ -186,6 +186,7 @@ class RunRetried(OfRun):
 
     NAME: ClassVar[str] = "run.retried"
 
+    state: str  #: the run's afterwards: released; or cancelled, where it only asks for what is in doubt
     cases: int
     reserved_minor: int
     batches: int
@@ -419,6 +420,27 @@ class BatchStuck(Observed):
     batch_id: int
     error: str
     since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerSuspended(Observed):
+    """An issuer gave no usable answer three times in a row: nobody calls it before `until`."""
+
+    NAME: ClassVar[str] = "issuer.suspended"
+    LEVEL: ClassVar[str] = "error"
+
+    programme: str
+    failures: int
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerResumed(Observed):
+    """An issuer that had failed answers again."""
+
+    NAME: ClassVar[str] = "issuer.resumed"
+
+    programme: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

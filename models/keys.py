@@ -1,7 +1,8 @@
-"""The key files, and what is derived from them: PINs, voucher numbers, the stores' signing secrets.
+"""The key files, and what is derived from them: PINs, voucher numbers, signing secrets, references for issuers.
 
 A key file holds one line a version, `VERSION HEX`, of 32 random bytes. The latest version is used for new things;
-earlier ones stay until nothing rests on them. No PIN and no secret is ever stored.
+earlier ones stay until nothing rests on them. No PIN and no secret is ever stored. An issuer's access token is not
+derived but given by the issuer: a file of its own beside the keys.
 """
 
 import base64
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from models.errors import Misconfigured, RefusedInput
 
-#: The kinds of key, each in its own file: pin.key and webhook.key.
-KINDS = ("pin", "webhook")
+#: The kinds of key, each in its own file: pin.key, webhook.key and reference.key.
+KINDS = ("pin", "webhook", "reference")
 KEY_BYTES = 32
 PIN_DIGITS = 6
 
@@ -123,6 +124,37 @@ def store_secret(keys: KeyRing, *, store_id: str, version: int) -> str:
     message = f"store:{store_id}:{version}".encode()
     digest = hmac.new(keys.get(1).secret, message, hashlib.sha256).digest()
     return "whsec_" + base64.b64encode(digest).decode()
+
+
+def credit_reference(keys: KeyRing, *, programme: str, registration_id: str, cycle: str) -> str:
+    """Under what an issuer knows the credit of a family for a month: 64 hexadecimal digits.
+
+    Derived, so that a restored backup sends what was paid under the same reference; keyed, so that an issuer can
+    neither read a registration id from it nor tell which months are one family's. Its key is never rotated.
+    """
+    message = f"credit:{programme}:{cycle}:{registration_id}".encode()
+    return hmac.new(keys.get(1).secret, message, hashlib.sha256).hexdigest()
+
+
+def token_path(folder: Path, programme: str) -> Path:
+    """Where the access token for a programme's issuer lies."""
+    return folder / f"issuer-{programme}.token"
+
+
+def load_token(folder: Path, programme: str) -> str:
+    """An issuer's access token. Raises Misconfigured if it is missing, readable by others, or not one word."""
+    path = token_path(folder, programme)
+    try:
+        mode, token = path.stat().st_mode, path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise Misconfigured(
+            f"the issuer's token {path} is missing or cannot be read", hint=f"write it there, then: chmod 600 {path}"
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Misconfigured(f"the issuer's token {path} can be read by others", hint=f"chmod 600 {path}")
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise Misconfigured(f"the issuer's token {path} is not one printable word", hint="ask the issuer for it")
+    return token
 
 
 def _check_digit(digits: str) -> int:

@@ -106,6 +106,30 @@ FROM cases c JOIN voucher v ON v.id = c.disbursement_id WHERE c.state = 'open' O
 GROUP BY c.disbursement_id LIMIT :limit
 """)
 
+ISSUER_SURPLUS = Query("""
+-- issuer_surplus: what an issuer credited is a voucher, or still to be settled: its line open, or a case of doubt
+SELECT i.disbursement_id AS subject, 0 AS expected, COUNT(*) AS found
+FROM answer a JOIN intent i ON i.id = a.intent_id
+WHERE a.outcome = 'credited' AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = i.disbursement_id)
+  AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = i.disbursement_id AND c.state = 'open'
+                  AND c.next_attempt_at IS NOT NULL)
+  AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = i.disbursement_id / 10000000
+                  AND i.disbursement_id BETWEEN b.first_id AND b.last_id
+                  AND (b.state IN ('open', 'paused') OR (b.state = 'stopped' AND b.ended_at IS NULL)))
+GROUP BY i.disbursement_id LIMIT :limit
+""")
+
+ISSUER_EVIDENCE = Query("""
+-- issuer_evidence: a voucher of a programme with an issuer has its issuer's answer, or a person's evidence
+SELECT v.id AS subject, 1 AS expected, 0 AS found
+FROM issuer s JOIN run r ON r.programme_id = s.programme_id
+JOIN voucher v ON v.id BETWEEN r.id * 10000000 AND r.id * 10000000 + 9999999
+WHERE v.batch_id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM intent i JOIN answer a ON a.intent_id = i.id
+                  WHERE i.disbursement_id = v.id AND a.outcome = 'credited')
+LIMIT :limit
+""")
+
 CURRENCIES = Query("""
 -- currencies: money stays in its fund's currency
 SELECT t.id AS subject, f.currency AS expected, t.currency AS found
@@ -133,7 +157,7 @@ GET_HEAD = Query("-- get_head: the last seal\nSELECT seq, hash FROM journal_head
 
 CHECKS = (
     FUND_BALANCES, OUTSTANDING, RESERVES, BATCH_COUNTS, BATCH_TRANSFERS, RUN_LINES, RUN_AMOUNTS, FINISHED_LINES,
-    PAID_NOT_OWED, CURRENCIES,
+    PAID_NOT_OWED, CURRENCIES, ISSUER_SURPLUS, ISSUER_EVIDENCE,
 )  # fmt: skip
 
 

@@ -35,7 +35,8 @@ class BatchState(StrEnum):
 
     #: In: plan. Out: release.
     PLANNED = "planned"
-    #: In: release, resume, retry, split. Out: a worker's credit (done), split, pause, cancel, dead.
+    #: In: release, resume, retry, split, lines that an issuer put off. Out: a worker's credit (done), split, pause,
+    #: cancel, dead.
     OPEN = "open"
     #: In: pause. Out: resume, cancel.
     PAUSED = "paused"
@@ -61,7 +62,7 @@ class NoticeState(StrEnum):
 class CaseState(StrEnum):
     """A line that needs another try or a person."""
 
-    #: In: sweep, cancel. Out: retry, the sweep's next attempt, resolve.
+    #: In: sweep, cancel, workers.outside. Out: retry, the sweep's next attempt, resolve.
     OPEN = "open"
     #: In: see OPEN. Out: nothing; another trouble with the line is another case.
     CLOSED = "closed"
@@ -70,10 +71,27 @@ class CaseState(StrEnum):
 class CaseReason(StrEnum):
     """Why a line became a case."""
 
-    UNKNOWN = "unknown"  #: an outside issuer's answer did not come
+    UNKNOWN = "unknown"  #: an outside issuer's answer did not come: asked by reference before anything is sent again
     REJECTED = "rejected"  #: an outside issuer refused for good
-    DEAD = "dead"  #: its own batch of one line failed twice
+    DEAD = "dead"  #: its own batch of one line failed twice, or an issuer put it off for a day
     STOPPED = "stopped"  #: its run was cancelled before it was credited
+
+
+class CallKind(StrEnum):
+    """What an outside issuer is called for."""
+
+    SEND = "send"  #: create the credit, under our reference
+    ASK = "ask"  #: say whether there is one under our reference
+
+
+class AnswerOutcome(StrEnum):
+    """What a call to an outside issuer came to. Which answer is which: workers.issuers.answers."""
+
+    CREDITED = "credited"  #: the issuer confirms reference, amount and currency
+    REJECTED = "rejected"  #: it refused for good; it holds nothing under the reference
+    LATER = "later"  #: nothing left this host, or the issuer said so: nothing was done
+    ABSENT = "absent"  #: asked, it holds nothing under the reference
+    UNKNOWN = "unknown"  #: the call left, and no usable answer came
 
 
 class CaseOutcome(StrEnum):

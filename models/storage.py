@@ -174,6 +174,25 @@ class Tx:
             self.connection.execute(columns.insert().values(**values))
         return row
 
+    def add_all(self, rows: Sequence[T]) -> Sequence[T]:
+        """Insert rows of one table in one statement or few, and fill their keys if the database counts them."""
+        if not rows:
+            return rows
+        columns: Any = rows[0].__table__  # type: ignore[attr-defined]
+        key = columns.primary_key.columns.keys()
+        counted = len(key) == 1 and getattr(rows[0], key[0]) is None
+        names = [name for name in columns.columns.keys() if not (counted and name == key[0])]  # noqa: SIM118
+        values = [{name: getattr(row, name) for name in names} for row in rows]
+        if not counted:
+            self.connection.execute(columns.insert(), values)
+            return rows
+        keys = self.connection.execute(
+            columns.insert().returning(columns.c[key[0]], sort_by_parameter_order=True), values
+        )
+        for row, value in zip(rows, keys.scalars(), strict=True):
+            setattr(row, key[0], value)
+        return rows
+
     def update(self, row: Table, columns: Sequence[str]) -> None:
         """Write some columns of a row that is there, by its key."""
         table: Any = row.__table__  # type: ignore[attr-defined]

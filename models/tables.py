@@ -1,8 +1,8 @@
 """The tables. A `#:` comment says what a column holds and who sets it.
 
 Instants are UTC and end in `_at` or `_until`; amounts are minor units and end in `_minor`.
-Rows of `disbursement`, `voucher`, `transfer`, `journal` and `seal` are never updated: triggers in the first
-migration refuse it, and refuse deletes (of lines: once their run was released).
+Rows of `disbursement`, `voucher`, `transfer`, `intent`, `answer`, `journal` and `seal` are never updated: triggers
+in the migrations refuse it, and refuse deletes (of lines: once their run was released).
 """
 
 from datetime import datetime
@@ -13,7 +13,17 @@ from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
 from models.columns import big, flag, identity, instant, integer, text
-from models.states import Approval, BatchState, CaseOutcome, CaseReason, CaseState, NoticeState, RunState
+from models.states import (
+    AnswerOutcome,
+    Approval,
+    BatchState,
+    CallKind,
+    CaseOutcome,
+    CaseReason,
+    CaseState,
+    NoticeState,
+    RunState,
+)
 
 #: A run's lines have ids run id × this + row number: disjoint ranges by construction.
 LINES_PER_RUN = 10_000_000
@@ -83,6 +93,24 @@ class Programme(Table, table=True):
     policy_run_max_minor: int = big()  #: the policy approves runs up to this total, in currency
     permitted_goods: str = text()  #: JSON list of text
     excluded_goods: str = text()  #: JSON list of text
+
+
+class Issuer(Table, table=True):
+    """The outside service that credits a programme's vouchers; a programme without a row is closed loop.
+
+    Set by `despensa import`; the last two columns by workers.outside.
+    """
+
+    __table_args__ = _table(
+        CheckConstraint("calls_max BETWEEN 1 AND 1024", name="calls_max"),
+        CheckConstraint("key_window_hours BETWEEN 1 AND 8784", name="key_window_hours"),
+    )
+    programme_id: int = big(references="programme.id", key=True)
+    url: str = text()  #: before /v1/credits
+    calls_max: int = integer()  #: calls under way at once, over all processes
+    key_window_hours: int = integer()  #: so long the issuer keeps a reference, and a repeated send is harmless
+    failures: int = integer(default=0)  #: takes in a row without a usable answer; 0 after one
+    breaker_until: datetime | None = instant(default=None)  #: database clock; nothing is called before
 
 
 class Location(Table, table=True):
@@ -322,6 +350,33 @@ class Voucher(Table, table=True):
     id: int = big(references="disbursement.id", key=True)
     batch_id: int | None = big(default=None)  #: the batch that credited it; None where a person resolved its case
     key_version: int = integer()  #: of the PIN key
+
+
+class Intent(Table, table=True):
+    """A call to an issuer that is about to be made for a line. Committed before the call; never updated."""
+
+    __table_args__ = _table(
+        _one_of("kind", CallKind),
+        Index("ix_intent_disbursement_id", "disbursement_id"),
+        counted=True,
+    )
+    id: int = identity()
+    disbursement_id: int = big(references="disbursement.id")
+    batch_id: int = big(references="batch.id")
+    kind: str = text()
+    reference: str = text()  #: ours, derived from programme, household and cycle: the same on every call for the line
+    recorded_at: datetime = instant()
+
+
+class Answer(Table, table=True):
+    """What a call came to. A send without one may have been credited: the line is in doubt. Never updated."""
+
+    __table_args__ = _table(_one_of("outcome", AnswerOutcome))
+    intent_id: int = big(references="intent.id", key=True)
+    outcome: str = text()
+    detail: str = text(default="")  #: a class of trouble, or the issuer's reason code; never its text
+    credit_id: str = text(default="")  #: the issuer's own, of a credit
+    answered_at: datetime = instant()
 
 
 class Case(Table, table=True):

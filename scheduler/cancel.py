@@ -1,10 +1,11 @@
 """Cancelling a released run: no batch is taken any more, and what is left becomes cases whose reserve goes back."""
 
 from models import books
+from models.cases import list_in_doubt, open_case
 from models.events import RunCancelled, RunStopped
 from models.journal import append
 from models.runs import lock_run, of_run
-from models.states import RunState
+from models.states import CaseReason, RunState
 from models.storage import Query, Tx
 from models.tables import Run
 
@@ -30,6 +31,24 @@ ORDER BY r.id LIMIT :limit
 LIVE_LEASES = Query("""
 -- live_leases: of a run's stopped batches
 SELECT COUNT(*) FROM batch WHERE run_id = :run_id AND state = 'stopped' AND lease_until >= :now
+""")
+
+LIST_STOPPED_BATCHES = Query("""
+-- list_stopped_batches: of a cancelled run, whose lines are not cases yet; bounded by the run's batches
+SELECT id, first_id, last_id, fund_id, attempts FROM batch
+WHERE run_id = :run_id AND state = 'stopped' AND ended_at IS NULL ORDER BY id
+""")
+
+ASKING = Query("""
+-- asking: whether a cancelled run still asks its issuer for lines in doubt
+SELECT COUNT(*) FROM run r WHERE r.id = :run_id
+  AND (EXISTS (SELECT 1 FROM batch b WHERE b.run_id = r.id AND b.state = 'open')
+       OR EXISTS (SELECT 1 FROM cases c WHERE c.run_id = r.id AND c.state = 'open' AND c.next_attempt_at IS NOT NULL))
+""")
+
+HAS_ISSUER = Query("""
+-- has_issuer: whether a run's programme has an outside issuer
+SELECT COUNT(*) FROM run r JOIN issuer i ON i.programme_id = r.programme_id WHERE r.id = :run_id
 """)
 
 SUM_OPEN_LINES = Query("""
@@ -80,12 +99,18 @@ def list_cancelled_runs(tx: Tx, *, limit: int = 100) -> list[int]:
 
 
 def settle_cancelled(tx: Tx, run_id: int) -> bool:
-    """Turn what is left of a cancelled run into cases and give their reserve back. False while a lease is live."""
+    """Turn what is left of a cancelled run into cases and give their reserve back.
+
+    False while a lease is live, or a line is in doubt that is still asked for by itself: what its issuer credited
+    becomes a voucher, and what it says it did not, a case like the others.
+    """
     tx.allow_long_statement()
     run = tx.get(Run, Run.id == run_id, lock=True)
     if run.state != RunState.CANCELLED or run.completed_at is not None:
         return False
     if tx.scalar(LIVE_LEASES, run_id=run_id, now=tx.now) > 0:
+        return False
+    if tx.scalar(HAS_ISSUER, run_id=run_id) and (_open_doubts(tx, run) or tx.scalar(ASKING, run_id=run_id)):
         return False
     shares = tx.all(SUM_OPEN_LINES, run_id=run_id)
     cases = tx.execute(OPEN_STOPPED_CASES, run_id=run_id, reserved=False, now=tx.now)
@@ -103,3 +128,16 @@ def settle_cancelled(tx: Tx, run_id: int) -> bool:
         ),
     )  # fmt: skip
     return True
+
+
+def _open_doubts(tx: Tx, run: Run) -> int:
+    """Cases, due at once, for the lines of stopped batches that may be credited at the issuer. Returns how many."""
+    cases = [
+        open_case(
+            tx, run, line_id, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN, attempts=batch.attempts,
+            error="stopped in mid-call", next_attempt_at=tx.now,
+        )
+        for batch in tx.all(LIST_STOPPED_BATCHES, run_id=run.id)
+        for line_id in list_in_doubt(tx, first_id=batch.first_id, last_id=batch.last_id)
+    ]  # fmt: skip
+    return len(cases)

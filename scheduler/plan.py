@@ -14,7 +14,7 @@ from models.journal import append
 from models.runs import lock_run, of_run
 from models.states import UNRELEASED
 from models.storage import Query, Tx
-from models.tables import LINES_PER_RUN, ExchangeRate, Location, Programme, ProgrammeLocation, Run
+from models.tables import LINES_PER_RUN, ExchangeRate, Issuer, Location, Programme, ProgrammeLocation, Run
 from scheduler.due import COUNT_ENTITLED, find_rate, slot_amounts
 
 #: At most one new part of a run a day, so that a trickle of late imports does not become a trickle of runs.
@@ -25,6 +25,9 @@ LAST_PART = Query("""
 SELECT part, planned_at FROM run
 WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle ORDER BY part DESC LIMIT 1
 """)
+
+#: Lines of a batch that an outside issuer credits: few enough to be called for, and settled, within one lease.
+ISSUER_BATCH_LINES = 64
 
 INSERT_RUN = Query("""
 -- insert_run: claim a slot's part; no row comes back if another plan has it
@@ -174,6 +177,8 @@ def plan_slot(
     if not tx.all(COUNT_ENTITLED, programme_id=programme.id, location_code=location_code, cycle=str(cycle)):
         raise NothingToPlan(f"no family of {location_code} is entitled in {cycle} and without a line")
     rate = _get_rate(tx, programme, cycle)
+    if tx.find(Issuer, Issuer.programme_id == programme.id) is not None:
+        batch_lines = min(batch_lines, ISSUER_BATCH_LINES)
     run_id = _claim(tx, programme, slot, part=part, rate=rate, now=now, batch_lines=batch_lines)
     if run_id is None:
         return Planned(tx.get(Run, *_is_part(slot, part)), created=False, held_elsewhere=_held_elsewhere(tx, slot))

@@ -9,7 +9,7 @@ from models.journal import append
 from models.runs import lock_run, of_run
 from models.states import RunState
 from models.storage import Query, Tx
-from models.tables import Fund, run_code
+from models.tables import Fund, Run, run_code
 from scheduler.plan import line_range
 
 #: The states in which a run can have open cases.
@@ -48,14 +48,16 @@ WHERE run_id = :run_id AND state = 'open' AND (:case_id = 0 OR id = :case_id)
 """)
 
 REOPEN_RUN = Query("""
--- reopen_run: it has open batches again
+-- reopen_run: it has open batches again; a run whose cancel is not over only asks for what is in doubt
 UPDATE run SET state = 'released', completed_at = NULL
-WHERE id = :run_id AND state IN ('completed_with_cases', 'cancelled', 'released')
+WHERE id = :run_id
+  AND (state IN ('completed_with_cases', 'released') OR (state = 'cancelled' AND completed_at IS NOT NULL))
 """)
 
 RUNS_WITH_DUE_CASES = Query("""
--- runs_with_due_cases: whose cases retry themselves now
-SELECT DISTINCT run_id FROM cases WHERE state = 'open' AND next_attempt_at <= :now ORDER BY run_id LIMIT 100
+-- runs_with_due_cases: whose cases retry themselves now; those of a paused run wait for its resumption
+SELECT DISTINCT c.run_id FROM cases c JOIN run r ON r.id = c.run_id
+WHERE c.state = 'open' AND c.next_attempt_at <= :now AND r.state <> 'paused' ORDER BY c.run_id LIMIT 100
 """)
 
 
@@ -87,7 +89,7 @@ def forecast_retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
     run = lock_run(tx, run_id, states=WITH_CASES, verb="retried")
     if run.state == RunState.PAUSED:
         raise RefusedByState(f"run {run_code(run)} is paused", hint=f"despensa run resume {run_code(run)}")
-    if run.state == RunState.CANCELLED and run.completed_at is None:
+    if run.state == RunState.CANCELLED and run.completed_at is None and not choice.due_only:
         raise RefusedByState(f"run {run_code(run)} is still being cancelled", hint="repeat in a few seconds")
     shares = tx.all(SUM_CASES, run_id=run_id, no=False, now=tx.now, **choice.parameters())
     return Retry(
@@ -126,7 +128,8 @@ def retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
     append(
         tx,
         RunRetried(
-            **of_run(tx, run), cases=forecast.cases, reserved_minor=forecast.to_reserve_minor, batches=batches,
+            **of_run(tx, run), state=tx.get(Run, Run.id == run_id).state, cases=forecast.cases,
+            reserved_minor=forecast.to_reserve_minor, batches=batches,
             currency=run.currency, operator=tx.operator,
         ),
     )  # fmt: skip

@@ -1,12 +1,13 @@
 """The sweep: what nobody else would come back to: exhausted batches, due cases, families without a line."""
 
 from models.calendar import Cycle
-from models.events import BatchSplit, CaseOpened
+from models.cases import list_in_doubt, open_case
+from models.events import BatchSplit
 from models.journal import append
 from models.runs import of_run
 from models.states import CaseReason, RunState
 from models.storage import Query, Tx
-from models.tables import Batch, Case, Disbursement, Run
+from models.tables import Batch, Run
 from scheduler.dispatch import TAKES_MAX
 from scheduler.pause import pause
 
@@ -117,23 +118,9 @@ def _end(tx: Tx, run: Run, batch: Batch) -> int:
 
 def _open_case(tx: Tx, run: Run, batch: Batch) -> None:
     assert batch.fund_id is not None  # an open batch has its fund
-    case = tx.add(
-        Case(
-            disbursement_id=batch.first_id,
-            run_id=run.id,
-            fund_id=batch.fund_id,
-            reason=CaseReason.DEAD,
-            reserved=True,
-            attempts=batch.attempts,
-            last_error=batch.last_error,
-            opened_at=tx.now,
-        )
-    )
-    line = tx.get(Disbursement, Disbursement.id == batch.first_id)
-    append(
-        tx,
-        CaseOpened(
-            **of_run(tx, run), case_id=case.id, disbursement_id=line.id, reason=case.reason, attempts=case.attempts,
-            amount_minor=line.amount_minor, currency=run.currency, error=case.last_error,
-        ),
+    # Its workers may have died between the call and the answer: then it is asked for, before anybody decides.
+    in_doubt = bool(list_in_doubt(tx, first_id=batch.first_id, last_id=batch.last_id))
+    open_case(
+        tx, run, batch.first_id, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN if in_doubt else CaseReason.DEAD,
+        attempts=batch.attempts, error=batch.last_error, next_attempt_at=tx.now if in_doubt else None,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from models.tables import (
     ExchangeRate,
     Fund,
     Household,
+    Issuer,
     Location,
     Notice,
     Programme,
@@ -84,6 +85,14 @@ def a_programme(
             )  # fmt: skip
             books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor, currency="MXN")
     return programme
+
+
+def an_issuer(
+    database: Database, programme: Programme, url: str, *, calls_max: int = 64, key_window_hours: int = 168
+) -> None:
+    """From now on the programme's vouchers are credited by an outside issuer."""
+    with database.transaction() as tx:
+        tx.add(Issuer(programme_id=programme.id, url=url, calls_max=calls_max, key_window_hours=key_window_hours))
 
 
 def families(

@@ -1,16 +1,19 @@
 """The actors: thin doors from a message to what it asks for. They decide nothing; the database does."""
 
+import threading
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 import dramatiq
 
 from models.columns import instant_text
-from models.events import BatchStuck, MessageQuarantined
-from models.keys import KeyRing
+from models.events import BatchStuck, IssuerResumed, IssuerSuspended, MessageQuarantined
+from models.keys import KeyRing, load_token
 from models.log import Log
 from models.messages import CREDIT_QUEUE, QUARANTINE_ACTOR, CreditBatch, SendNotice
 from models.storage import Database
-from workers import credit, notify
+from workers import credit, notify, outside
 from workers.attempts import current_attempt
 
 
@@ -22,6 +25,9 @@ class Workplace:
     log: Log
     pin_keys: KeyRing
     webhook_keys: KeyRing
+    reference_keys: KeyRing
+    stopping: threading.Event  #: set when this process is told to end
+    keys_folder: Path  #: where the issuers' tokens lie; read at each take, so that a new one needs no restart
 
 
 def declare(broker: dramatiq.Broker, place: Workplace) -> None:
@@ -46,16 +52,42 @@ def _credit(place: Workplace, batch_id: int) -> str:
     if lease is None:
         return "nothing"
     try:
+        if lease.access is not None:
+            return _credit_outside(place, lease, lease.access.programme)
         credited = credit.credit_batch(place.database, lease, key_version=place.pin_keys.latest.version)
     except Exception as error:  # the one place that ends a lease after any failure; what it is decides what counts
         failure = credit.return_batch(place.database, lease, error)
         current_attempt().failure = failure
-        if failure.stuck_since is not None:
-            place.log.observe(
-                BatchStuck(batch_id=batch_id, error=failure.error, since=instant_text(failure.stuck_since))
-            )
+        _tell_stuck(place, batch_id, error=failure.error, since=failure.stuck_since)
         return "failed"
     if credited is None:
         credit.release_lease(place.database, lease)
         return "lease lost"
     return "credited"
+
+
+def _credit_outside(place: Workplace, lease: credit.Lease, programme: str) -> str:
+    outcome = outside.credit_batch(
+        place.database,
+        lease,
+        key_version=place.pin_keys.latest.version,
+        references=place.reference_keys,
+        token=load_token(place.keys_folder, programme),
+        stopping=place.stopping,
+    )
+    health = outcome.health
+    if health is not None and health.suspended_until is not None:
+        until = instant_text(health.suspended_until)
+        place.log.observe(IssuerSuspended(programme=health.programme, failures=health.failures, until=until))
+    elif health is not None:
+        place.log.observe(IssuerResumed(programme=health.programme))
+    if outcome.lease_lost:
+        credit.release_lease(place.database, lease)
+        return "lease lost"
+    _tell_stuck(place, lease.batch_id, error=outcome.error, since=outcome.stuck_since)
+    return "put off" if outcome.credited is None else "credited"
+
+
+def _tell_stuck(place: Workplace, batch_id: int, *, error: str, since: datetime | None) -> None:
+    if since is not None:
+        place.log.observe(BatchStuck(batch_id=batch_id, error=error, since=instant_text(since)))

@@ -1,4 +1,4 @@
-"""Crediting a batch, in two transactions.
+"""Crediting a batch, in two transactions. What an outside issuer credits: workers.outside.
 
 *Take* counts the attempt before the work, so that a crash counts. *Work* locks the batch by its token and inserts
 the vouchers, the transfer, the counts and the event together: all of them, or none. The primary key of `voucher` is
@@ -6,6 +6,7 @@ the disbursement: a second voucher for a line is a defect, and rolls back.
 """
 
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +20,7 @@ from models.journal import append
 from models.runs import of_run
 from models.storage import Database, Query, Tx, seconds
 from models.tables import Batch, Run
+from workers.issuers.slots import Access, find_access, hold_back
 
 #: How long a worker owns a batch it took. Every statement's deadline is below it (models.storage).
 LEASE_S = 15
@@ -42,7 +44,7 @@ WHERE id = :batch_id AND state = 'open' AND attempts < :takes_max AND next_attem
 
 LOCK_BATCH = Query("""
 -- lock_batch: the batch, if this token still owns it and it is still open
-SELECT id, run_id, first_id, last_id, lines, amount_minor, fund_id, attempts FROM batch
+SELECT id, run_id, first_id, last_id, lines, amount_minor, fund_id, attempts, given_back_at FROM batch
 WHERE id = :batch_id AND token = :token AND state = 'open' FOR UPDATE
 """)
 
@@ -86,6 +88,8 @@ class Lease:
     batch_id: int
     token: str
     until: datetime
+    began: float  #: this host's monotonic clock before the take: it ends LEASE_S later at the latest
+    access: Access | None  #: to the outside issuer that credits it; None in the closed loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +112,22 @@ class Failure:
 
 
 def take_batch(database: Database, batch_id: int) -> Lease | None:
-    """Own a batch for LEASE_S, or None where there is nothing to do: done, stopped, paused, held, or not yet due."""
-    token = secrets.token_hex(16)
+    """Own a batch for LEASE_S, or None where there is nothing to do: done, stopped, paused, held, or not yet due.
+
+    None also where nobody may call its issuer now: it was then postponed.
+    """
+    token, began = secrets.token_hex(16), time.monotonic()
     with database.transaction() as tx:
         # Losing this commit in a crash of the database loses a lease, which then fences nobody's work: harmless.
         tx.commit_asynchronously()
+        access = find_access(tx, batch_id)
+        if access is not None and hold_back(tx, batch_id, access):
+            return None
         until = tx.now + seconds(LEASE_S)
         taken = tx.execute(
             TAKE_BATCH, batch_id=batch_id, token=token, lease_until=until, now=tx.now, takes_max=TAKES_MAX
         )
-    return Lease(batch_id, token, until) if taken == 1 else None
+    return Lease(batch_id, token, until, began, access) if taken == 1 else None
 
 
 def credit_batch(database: Database, lease: Lease, *, key_version: int) -> Credited | None:
@@ -133,8 +143,15 @@ def credit_batch(database: Database, lease: Lease, *, key_version: int) -> Credi
         vouchers = tx.execute(INSERT_VOUCHERS, key_version=key_version, **span)
         # Lines are never updated: where all of them were credited, their sum is the batch's.
         amount_minor = batch.amount_minor if vouchers == batch.lines else int(tx.scalar(SUM_VOUCHERS, **span))
-        _settle(tx, lease, run_id=batch.run_id, fund_id=batch.fund_id, vouchers=vouchers, amount_minor=amount_minor)
+        finish_batch(
+            tx, lease, run_id=batch.run_id, fund_id=batch.fund_id, vouchers=vouchers, amount_minor=amount_minor
+        )
         return Credited(vouchers, amount_minor)
+
+
+def put_off(database: Database, lease: Lease, *, wait_s: int, reason: str) -> datetime | None:
+    """Give a batch back untouched, to be taken again after `wait_s`. Returns since when, if that is long."""
+    return _return(database, lease, error=reason, given_back=True, wait_s=wait_s)
 
 
 def return_batch(database: Database, lease: Lease, error: Exception) -> Failure:
@@ -174,7 +191,8 @@ def describe(error: BaseException) -> tuple[str, str]:
     return str(getattr(diagnosis, "constraint_name", None) or ""), str(sqlstate)
 
 
-def _settle(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: int, amount_minor: int) -> None:
+def finish_batch(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: int, amount_minor: int) -> None:
+    """A locked batch's counts, its one transfer and its event, for the vouchers that were inserted for it."""
     run = tx.get(Run, Run.id == run_id)
     finished = tx.execute(
         FINISH_BATCH, batch_id=lease.batch_id, token=lease.token, now=tx.now,
@@ -195,11 +213,13 @@ def _settle(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: int, a
     )  # fmt: skip
 
 
-def _return(database: Database, lease: Lease, *, error: str, given_back: bool) -> datetime | None:
+def _return(
+    database: Database, lease: Lease, *, error: str, given_back: bool, wait_s: int = RETRY_AFTER_S
+) -> datetime | None:
     with database.transaction() as tx:
         tx.execute(
             RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=int(given_back), last_error=error,
-            next_attempt_at=tx.now + seconds(RETRY_AFTER_S), now=tx.now,
+            next_attempt_at=tx.now + seconds(wait_s), now=tx.now,
         )  # fmt: skip
         since = tx.get(Batch, Batch.id == lease.batch_id).given_back_at
         return since if since is not None and since < tx.now - STUCK_AFTER else None

@@ -37,7 +37,13 @@ _PR_SET_PDEATHSIG = 1
 def workplace(settings: Settings, database: Database, log: Log) -> Workplace:
     """Raises Misconfigured where a key is missing, short or readable by others."""
     return Workplace(
-        database, log, pin_keys=load_keys(settings.keys, "pin"), webhook_keys=load_keys(settings.keys, "webhook")
+        database,
+        log,
+        pin_keys=load_keys(settings.keys, "pin"),
+        webhook_keys=load_keys(settings.keys, "webhook"),
+        reference_keys=load_keys(settings.keys, "reference"),
+        stopping=threading.Event(),
+        keys_folder=settings.keys,
     )
 
 

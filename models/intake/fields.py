@@ -140,7 +140,7 @@ def yes_or_no(text: str) -> bool:
 
 
 def url(text: str) -> str:
-    """Where a store is told: https, or http on this machine; no user name in it."""
+    """Where a store is told, or an issuer called: https, or http on this machine; no user name in it."""
     parts = urlsplit(text)
     local = parts.scheme == "http" and parts.netloc.rpartition(":")[0] in LOOPBACK
     if not (parts.scheme == "https" or local) or not parts.hostname or "@" in parts.netloc or not text.isprintable():

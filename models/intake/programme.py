@@ -14,8 +14,8 @@ from models.intake.rows import BadFile, BrokenRule, read_bytes
 from models.intake.upsert import upsert
 from models.money import AMOUNT_MINOR_MAX
 from models.states import Approval
-from models.storage import Tx
-from models.tables import Programme, Run
+from models.storage import Query, Tx
+from models.tables import Issuer, Programme, Run
 
 T = TypeVar("T")
 GOODS_MAX = 100
@@ -26,22 +26,73 @@ KEYS = {
     "payday": ("day", "time"),
     "approval": ("by", "run_max"),
     "goods": ("permitted", "excluded"),
+    "issuer": ("url", "calls_max", "key_window_hours"),
 }
+
+DELETE_ISSUER = Query("""
+-- delete_issuer: of a programme that has no run yet
+DELETE FROM issuer WHERE programme_id = :programme_id
+""")
 
 
 def load_programme(tx: Tx, path: Path) -> tuple[Programme, FileReport]:
-    """Read the file and apply it. Raises BadFile; a programme's currency is fixed once it has a run."""
+    """Read the file and apply it. Raises BadFile; currency, and whether there is an issuer, are fixed by the first run.
+
+    Credits of another issuer, or of the closed loop, would know nothing of what the first was asked to credit.
+    """
     document = _Document.read(path)
     programme = _programme(document)
     report = FileReport(path.name, "programme")
+    issuer = _issuer(document)
     before = tx.find(Programme, Programme.code == programme.code)
+    issuer_before: Issuer | None = None
     if before is not None:
         programme.id = before.id
-        moved = (before.currency, before.value_currency) != (programme.currency, programme.value_currency)
-        if moved and tx.list(Run, Run.programme_id == before.id, limit=1):
-            raise document.refuse("", "currency", "is fixed: the programme has runs in another one")
-    report.count(document.line_of("", "code"), upsert(tx, programme, before))
-    return tx.get(Programme, Programme.code == programme.code), report
+        issuer_before = tx.find(Issuer, Issuer.programme_id == before.id)
+        _refuse_what_is_fixed(tx, document, programme, before, issuer, issuer_before)
+    changed = upsert(tx, programme, before)
+    programme = tx.get(Programme, Programme.code == programme.code)
+    issuer_changed = _write_issuer(tx, programme, issuer, issuer_before)
+    report.count(document.line_of("", "code"), None if changed is None else changed + issuer_changed)
+    return programme, report
+
+
+def _refuse_what_is_fixed(
+    tx: Tx,
+    document: "_Document",
+    programme: Programme,
+    before: Programme,
+    issuer: Issuer | None,
+    issuer_before: Issuer | None,
+) -> None:
+    if not tx.list(Run, Run.programme_id == before.id, limit=1):
+        return
+    if (before.currency, before.value_currency) != (programme.currency, programme.value_currency):
+        raise document.refuse("", "currency", "is fixed: the programme has runs in another one")
+    if (issuer is None) != (issuer_before is None):
+        rule = "is fixed: the programme has runs " + ("with an issuer" if issuer_before else "without one")
+        raise document.refuse("issuer", "url", rule)
+
+
+def _write_issuer(tx: Tx, programme: Programme, issuer: Issuer | None, before: Issuer | None) -> list[str]:
+    """What changed of it."""
+    if issuer is None:
+        return ["issuer"] if tx.execute(DELETE_ISSUER, programme_id=programme.id) else []
+    issuer.programme_id = programme.id
+    changed = upsert(tx, issuer, before)
+    return ["issuer"] if changed is None else [f"issuer.{name}" for name in changed]
+
+
+def _issuer(document: "_Document") -> Issuer | None:
+    """The outside service that credits the vouchers, if the file names one."""
+    if not document.has("issuer"):
+        return None
+    return Issuer(
+        programme_id=0,
+        url=document.get("issuer", "url", fields.url).rstrip("/"),
+        calls_max=document.number("issuer", "calls_max", 1, 1024),
+        key_window_hours=document.number("issuer", "key_window_hours", 1, 8784),
+    )
 
 
 def _programme(document: "_Document") -> Programme:
@@ -103,6 +154,10 @@ class _Document:
             return parse(value)
         except BrokenRule as error:
             raise self.refuse(table, key, str(error)) from None
+
+    def has(self, table: str) -> bool:
+        """Whether the file has this table."""
+        return table in self._tables
 
     def number(self, table: str, key: str, low: int, high: int) -> int:
         """A whole number."""

@@ -1,0 +1,408 @@
+"""Crediting through an outside issuer: whatever it answers, one credit a line at most, and an end for every line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import DBAPIError
+
+from models.messages import CreditBatch
+from models.states import BatchState, CaseReason, RunState
+from models.tables import Answer, Batch, Case, Intent, Issuer, Run
+from scheduler.cancel import cancel, settle_cancelled
+from scheduler.pause import pause, resume
+from scheduler.plan import ISSUER_BATCH_LINES
+from scheduler.retry import Choice, retry
+from tests.builders import (
+    TIJUANA,
+    a_programme,
+    a_released_run,
+    an_issuer,
+    batches_of,
+    cases_of,
+    families,
+    run_again,
+    transferred_minor,
+    vouchers_of,
+)
+from tests.installation import Installation
+from tests.ledger import assert_books_agree, expire_lease, expire_stamps
+from tests.races import failing_at
+from tests.waiting import until
+from workers.credit import FINISH_BATCH
+from workers.issuers.simulated import SimulatedIssuer
+from workers.issuers.slots import BREAKER_FAILURES
+from workers.outside import ASK_AGAIN
+
+#: Faults after which nobody can know whether the credit was made; without those that take the client's whole time-out.
+AMBIGUOUS = ("lost_before", "lost_after", "error_before", "error_after", "garbage", "wrong_echo", "duplicate_keys")
+
+
+@contextmanager
+def a_month(
+    installation: Installation,
+    issuer: SimulatedIssuer,
+    *,
+    count: int = 10,
+    batch_lines: int = 10,
+    calls_max: int = 64,
+    key_window_hours: int = 168,
+) -> Iterator[Run]:
+    """A released run of a programme with this issuer; in the end its books agree, with the issuer's, too."""
+    programme = a_programme(installation.database)
+    an_issuer(installation.database, programme, issuer.url, calls_max=calls_max, key_window_hours=key_window_hours)
+    installation.write_token(programme.code)
+    families(installation.database, programme, count, location=TIJUANA)
+    yield a_released_run(installation.database, programme, batch_lines=batch_lines)
+    assert_books_agree(installation.database)
+    assert issuer.doubled() == 0
+    assert issuer.total_minor() >= transferred_minor(installation.database, "credit")
+
+
+def work(installation: Installation, run: Run, *, rounds: int = 1) -> None:
+    """Deliver a message for each open batch, then let time pass and the scheduler look."""
+    for _ in range(rounds):
+        for batch in batches_of(installation.database, run):
+            if batch.state == BatchState.OPEN:
+                installation.receive(CreditBatch(batch.id))
+        pass_time(installation)
+        installation.ticker().work()
+
+
+def pass_time(installation: Installation) -> None:
+    """As if every lease, stamp, next attempt and breaker had run out."""
+    expire_stamps(installation.database)
+    with installation.database.transaction() as tx:
+        past = tx.now - timedelta(minutes=1)
+        tx.connection.execute(update(Batch).where(Batch.state == "open").values(next_attempt_at=past, lease_until=None))  # type: ignore[arg-type]
+        tx.connection.execute(
+            update(Case).where(Case.next_attempt_at.is_not(None)).values(next_attempt_at=past)  # type: ignore[union-attr]
+        )
+        tx.connection.execute(update(Issuer).values(breaker_until=past))
+
+
+def test_every_line_is_credited_once_under_its_reference(installation: Installation) -> None:
+    with (
+        SimulatedIssuer({"slow": "all"}, token="rehearsal", slow_s=0.02) as issuer,
+        a_month(installation, issuer, count=100, batch_lines=1000) as run,
+    ):
+        assert max(batch.lines for batch in batches_of(installation.database, run)) == ISSUER_BATCH_LINES
+
+        work(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 100
+        assert issuer.total_minor() == run.planned_minor == transferred_minor(installation.database, "credit")
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+        assert set(issuer.sends.values()) == {1}
+        assert issuer.in_flight_max > 5
+
+
+def test_same_message_twice_sends_once(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer) as run:
+        batch = batches_of(installation.database, run)[0]
+
+        installation.receive(CreditBatch(batch.id))
+        installation.receive(CreditBatch(batch.id))
+
+        assert issuer.requests == len(issuer.book()) == 10
+
+
+@pytest.mark.parametrize("fault", AMBIGUOUS)
+def test_unknown_is_asked_for_before_anything_is_sent_again(installation: Installation, fault: str) -> None:
+    """The first three sends end without a usable answer: their lines are asked for, and credited in the same take."""
+    with SimulatedIssuer({fault: "3"}) as issuer, a_month(installation, issuer) as run:
+        work(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 10
+        again = [reference for reference, count in issuer.sends.items() if count > 1]
+        assert len(again) == (3 if fault.endswith("before") else 0)
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+        with installation.database.reading() as tx:
+            asked = tx.list(Intent, Intent.kind == "ask")
+            answers = {answer.intent_id: answer.outcome for answer in tx.list(Answer)}
+        assert len(asked) == 3
+        assert sorted(answers.values()).count("unknown") == 3
+        assert {answers[intent.id] for intent in asked} == {"absent" if fault.endswith("before") else "credited"}
+
+
+@pytest.mark.parametrize("fault", ["slow", "slow_drip", "huge_body"])
+def test_answer_that_takes_too_long_or_is_too_long_is_unknown(installation: Installation, fault: str) -> None:
+    with SimulatedIssuer({fault: "1"}) as issuer, a_month(installation, issuer, count=3) as run:
+        work(installation, run, rounds=2)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 3
+        assert set(issuer.sends.values()) == {1}
+
+
+def test_line_in_doubt_becomes_a_case_that_asks_by_itself_and_its_mates_are_credited(
+    installation: Installation,
+) -> None:
+    with (
+        SimulatedIssuer({"lost_after": "1", "ask_lost": "all"}) as issuer,
+        a_month(installation, issuer, batch_lines=10) as run,
+    ):
+        work(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == 9
+        assert [(case.reason, case.reserved) for case in cases_of(installation.database, run)][:1] == [
+            (CaseReason.UNKNOWN, True)
+        ]
+
+        issuer.set_faults({})
+        work(installation, run, rounds=2)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 10
+        assert set(issuer.sends.values()) == {1}
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+
+
+def test_doubt_that_does_not_end_waits_for_a_person(installation: Installation) -> None:
+    """No retry without an end."""
+    with (
+        SimulatedIssuer({"lost_before": "all", "ask_lost": "all"}) as issuer,
+        a_month(installation, issuer, count=1) as run,
+    ):
+        work(installation, run, rounds=len(ASK_AGAIN) + 3)
+        before = issuer.requests
+        work(installation, run, rounds=2)
+
+        last = cases_of(installation.database, run)[-1]
+        assert (last.reason, last.state, last.next_attempt_at) == (CaseReason.UNKNOWN, "open", None)
+        assert issuer.requests == before
+
+
+def test_refusal_is_a_case_and_binds_nothing(installation: Installation) -> None:
+    with SimulatedIssuer({"refuse": "2"}) as issuer, a_month(installation, issuer) as run:
+        work(installation, run)
+
+        cases = cases_of(installation.database, run)
+        assert [(case.reason, case.last_error, case.next_attempt_at) for case in cases] == [
+            (CaseReason.REJECTED, "account_closed", None)
+        ] * 2
+        assert len(vouchers_of(installation.database, run)) == 8
+        assert run_again(installation.database, run).state == RunState.COMPLETED_WITH_CASES
+
+        _retry(installation, run)
+        work(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 10
+        assert max(issuer.sends.values()) == 2
+
+
+@pytest.mark.parametrize("fault", ["too_many", "busy"])
+def test_issuer_that_asks_for_patience_gets_it_and_no_attempt_is_spent(installation: Installation, fault: str) -> None:
+    with SimulatedIssuer({fault: "all"}) as issuer, a_month(installation, issuer, count=4) as run:
+        batch = batches_of(installation.database, run)[0]
+        for _ in range(4):
+            installation.receive(CreditBatch(batch.id))
+            pass_time(installation)
+
+        put_off = batches_of(installation.database, run)[0]
+        assert (put_off.attempts, put_off.state) == (0, BatchState.OPEN)
+        assert put_off.given_back_at is not None
+        assert cases_of(installation.database, run) == []
+
+        issuer.set_faults({})
+        work(installation, run, rounds=2)
+
+        assert len(vouchers_of(installation.database, run)) == 4
+
+
+def test_lines_that_were_put_off_are_covered_by_new_batches_and_their_mates_are_settled(
+    installation: Installation,
+) -> None:
+    with (
+        SimulatedIssuer({"too_many": "30%"}, seed=7) as issuer,
+        a_month(installation, issuer, count=30, batch_lines=30) as run,
+    ):
+        work(installation, run, rounds=12)
+
+        batches = batches_of(installation.database, run)
+        assert len(batches) > 1
+        assert {batch.state for batch in batches} == {BatchState.DONE}
+        assert sum(batch.credited or 0 for batch in batches) == 30
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 30
+
+
+def test_line_put_off_for_a_day_becomes_a_case(installation: Installation) -> None:
+    with SimulatedIssuer({"busy": "all"}) as issuer, a_month(installation, issuer, count=1) as run:
+        batch = batches_of(installation.database, run)[0]
+        installation.receive(CreditBatch(batch.id))
+        pass_time(installation)
+        with installation.database.transaction() as tx:
+            tx.connection.execute(update(Batch).values(given_back_at=tx.now - timedelta(hours=25)))
+
+        work(installation, run)
+
+        assert [case.reason for case in cases_of(installation.database, run)] == [CaseReason.DEAD]
+        assert run_again(installation.database, run).state == RunState.COMPLETED_WITH_CASES
+
+
+def test_issuer_that_is_not_there_is_left_alone_for_a_while_and_then_probed(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer:
+        url = issuer.url
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=40, batch_lines=10) as run:
+        _point_at(installation, url)
+        for batch in batches_of(installation.database, run)[:BREAKER_FAILURES]:
+            installation.receive(CreditBatch(batch.id))
+        held_back = batches_of(installation.database, run)[BREAKER_FAILURES]
+
+        installation.receive(CreditBatch(held_back.id))
+
+        with installation.database.reading() as tx:
+            assert tx.get(Issuer).failures == BREAKER_FAILURES
+            calls = len(tx.list(Intent))
+        assert batches_of(installation.database, run)[BREAKER_FAILURES].attempts == 0
+        assert any(line["event"] == "issuer.suspended" for line in installation.lines())
+
+        pass_time(installation)
+        installation.receive(CreditBatch(held_back.id))  # half-open: one call decides, and it fails
+        with installation.database.reading() as tx:
+            answers = tx.list(Answer, Answer.intent_id > calls)
+        assert [answer.detail for answer in answers] == ["not connected"] + ["not called"] * 9
+
+        _point_at(installation, issuer.url)
+        pass_time(installation)
+        work(installation, run, rounds=3)
+
+        assert len(vouchers_of(installation.database, run)) == 40
+        assert any(line["event"] == "issuer.resumed" for line in installation.lines())
+
+
+def test_calls_under_way_stay_within_the_issuers_limit(installation: Installation) -> None:
+    with (
+        SimulatedIssuer({"slow": "all"}, slow_s=0.05) as issuer,
+        a_month(installation, issuer, count=60, batch_lines=20, calls_max=3) as run,
+        installation.workers(),
+    ):
+        ticker = installation.ticker()
+
+        def done() -> bool:
+            ticker.work()
+            return run_again(installation.database, run).state == RunState.COMPLETED
+
+        until(done, what="the run to complete", within_s=60)
+
+        assert issuer.in_flight_max <= 3
+
+
+def test_crash_after_the_calls_and_before_the_settlement_sends_nothing_again(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer) as run:
+        batch = batches_of(installation.database, run)[0]
+        with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            installation.receive(CreditBatch(batch.id))
+        assert vouchers_of(installation.database, run) == []
+        expire_lease(installation.database, batch)
+
+        installation.receive(CreditBatch(batch.id))
+
+        assert len(vouchers_of(installation.database, run)) == 10
+        assert set(issuer.sends.values()) == {1}
+
+
+def test_beyond_the_key_window_nothing_is_sent_and_a_person_resolves(installation: Installation) -> None:
+    """The issuer forgot a reference: what it says it does not have, it may have credited."""
+    with (
+        SimulatedIssuer({"lost_after": "all", "ask_lost": "all"}, keeps_s=0) as issuer,
+        a_month(installation, issuer, count=1, key_window_hours=1) as run,
+    ):
+        work(installation, run)
+        issuer.set_faults({})
+        _age_calls(installation, timedelta(hours=2))
+
+        work(installation, run, rounds=2)
+
+        last = cases_of(installation.database, run)[-1]
+        assert (last.reason, last.state, last.next_attempt_at) == (CaseReason.UNKNOWN, "open", None)
+        assert "window" in last.last_error
+        assert set(issuer.sends.values()) == {1}
+
+
+def test_cancelled_run_asks_for_what_is_in_doubt_before_it_gives_money_back(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=20, batch_lines=10) as run:
+        batch = batches_of(installation.database, run)[0]
+        with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            installation.receive(CreditBatch(batch.id))
+        with installation.database.transaction() as tx:
+            cancel(tx, run.id)
+        expire_lease(installation.database, batch)
+
+        with installation.database.transaction() as tx:
+            assert not settle_cancelled(tx, run.id)
+        work(installation, run, rounds=3)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 10
+        ended = run_again(installation.database, run)
+        assert (ended.state, ended.completed_at is not None) == (RunState.CANCELLED, True)
+        reasons = [case.reason for case in cases_of(installation.database, run) if case.state == "open"]
+        assert reasons == [CaseReason.STOPPED] * 10
+        assert transferred_minor(installation.database, "credit") == issuer.total_minor()
+
+
+def test_paused_run_sends_nothing_and_settles_what_was_credited_when_it_goes_on(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=20, batch_lines=10) as run:
+        batch = batches_of(installation.database, run)[0]
+        with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            installation.receive(CreditBatch(batch.id))
+        with installation.database.transaction() as tx:
+            pause(tx, run.id, reason="test")
+
+        for each in batches_of(installation.database, run):
+            installation.receive(CreditBatch(each.id))
+        assert issuer.requests == 10
+        assert vouchers_of(installation.database, run) == []
+        expire_lease(installation.database, batch)
+        with installation.database.transaction() as tx:
+            resume(tx, run.id)
+        work(installation, run, rounds=2)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == issuer.requests == 20
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE intent SET kind = 'ask'",
+        "DELETE FROM intent",
+        "UPDATE answer SET outcome = 'absent'",
+        "DELETE FROM answer",
+    ],
+)
+def test_database_refuses_to_rewrite_evidence(installation: Installation, statement: str) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer) as run:
+        work(installation, run)
+
+        with pytest.raises(DBAPIError), installation.database.transaction() as tx:
+            tx.connection.execute(text(statement))
+
+
+def test_nothing_of_a_family_reaches_the_issuer(installation: Installation) -> None:
+    seen: list[str] = []
+    issuer = SimulatedIssuer(watch=lambda served: seen.append(served.reference))
+    with issuer, a_month(installation, issuer) as run:
+        work(installation, run)
+
+    assert len(set(seen)) == 10
+    assert all(len(reference) == 64 and set(reference) <= set("0123456789abcdef") for reference in seen)
+
+
+def _retry(installation: Installation, run: Run) -> None:
+    with installation.database.transaction() as tx:
+        retry(tx, run.id, Choice())
+
+
+def _point_at(installation: Installation, url: str) -> None:
+    with installation.database.transaction() as tx:
+        tx.connection.execute(update(Issuer).values(url=url))
+
+
+def _age_calls(installation: Installation, age: timedelta) -> None:
+    """As if every call had been made so much earlier: its rows are evidence, so their guard is lifted for it."""
+    with installation.database.transaction() as tx:
+        if tx.dialect == "sqlite":
+            tx.connection.execute(text("DROP TRIGGER intent_refuses_update"))
+        else:
+            tx.connection.execute(text("ALTER TABLE intent DISABLE TRIGGER intent_refuses_change"))
+        tx.connection.execute(update(Intent).values(recorded_at=tx.now - age))

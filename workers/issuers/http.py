@@ -1,0 +1,155 @@
+"""Calling an issuer: one send or ask, with deadlines, and an answer that is a value. deploy/ has the protocol."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import aiohttp
+import orjson
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
+from tenacity.wait import wait_base
+
+from models.columns import instant_text
+from workers.issuers.answers import ANSWER_BYTES_MAX, Answer, Credit, Response, TryLater, Unknown, of_ask, of_send
+
+#: From the first byte sent to the last one read. A take's lease has room for it: workers.outside.
+CALL_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 2
+#: Within one call, so often an issuer is tried that was not reached, or asked for a moment's patience.
+TRIES_MAX = 3
+#: Before an issuer that said nothing of how long is tried again.
+_WAIT_S = 0.2
+#: A longer wait than this is left to the database's next attempt.
+PATIENCE_S = 2
+STATEMENT_TIMEOUT_S = 60
+STATEMENT_PAGE_BYTES_MAX = 4_194_304
+
+
+_Classify = Callable[[Response, Credit], Answer]
+
+
+class NoStatement(Exception):
+    """The issuer gave no usable statement; the text is a class of trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    credits: list[dict[str, object]]
+    following: str  #: its cursor; empty after the last page
+
+
+class IssuerClient:
+    """Calls to one issuer over one session."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+        self._session = session
+        self._url = url
+        self._headers = {"authorization": f"Bearer {token}", "user-agent": "despensa", "accept": "application/json"}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, token: str, *, calls: int) -> AsyncIterator["IssuerClient"]:
+        """A client for up to `calls` calls at once, until the context ends."""
+        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        async with aiohttp.ClientSession(
+            timeout=timeout, trust_env=False, auto_decompress=False, connector=aiohttp.TCPConnector(limit=calls)
+        ) as session:
+            yield cls(session, url, token)
+
+    async def send(self, credit: Credit, *, until: float) -> Answer:
+        """Have a credit made. The same reference, sent again within the key window, makes no second one.
+
+        No try starts after `until` on the monotonic clock. Never raises for the issuer. POST, which neither aiohttp
+        nor a proxy repeats by itself: a repeated send is ours to decide.
+        """
+        body = orjson.dumps(
+            {"reference": credit.reference, "amount_minor": credit.amount_minor, "currency": credit.currency}
+        )
+        return await self._patiently("POST", "/v1/credits", body, credit, of_send, until=until)
+
+    async def ask(self, credit: Credit, *, until: float) -> Answer:
+        """Whether there is a credit under our reference. No try starts after `until`. Never raises for the issuer."""
+        return await self._patiently("GET", f"/v1/credits/{credit.reference}", None, credit, of_ask, until=until)
+
+    async def statement(self, start: datetime, end: datetime) -> AsyncIterator[dict[str, object]]:
+        """The credits that the issuer made from `start` up to `end`, page by page. Raises NoStatement."""
+        after = ""
+        while True:
+            query = {"from": instant_text(start), "to": instant_text(end)} | ({"after": after} if after else {})
+            page = await self._page(query)
+            for credit in page.credits:
+                yield credit
+            if page.following in {"", after}:
+                return
+            after = page.following
+
+    async def _patiently(
+        self, verb: str, path: str, body: bytes | None, credit: Credit, classify: _Classify, *, until: float
+    ) -> Answer:
+        """Call; and where nothing was done, and the issuer asked for no more than a moment, call again."""
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda answer: _is_worth_waiting(answer, until=until)),
+            stop=stop_after_attempt(TRIES_MAX),
+            wait=_AsAsked(),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        return await retrying(self._call, verb, path, body, credit, classify)
+
+    async def _call(self, verb: str, path: str, body: bytes | None, credit: Credit, classify: _Classify) -> Answer:
+        headers = self._headers | ({"content-type": "application/json"} if body else {})
+        try:
+            async with self._session.request(
+                verb, self._url + path, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                text = await _read(response, ANSWER_BYTES_MAX)
+                return classify(Response(response.status, text, response.headers.get("retry-after", "")), credit)
+        except aiohttp.ConnectionTimeoutError:
+            return TryLater("not connected in time")
+        except (aiohttp.ClientConnectorError, aiohttp.ClientSSLError):
+            return TryLater("not connected")
+        except TimeoutError:
+            return Unknown("no answer in time")
+        except (aiohttp.ClientError, OSError, ValueError):
+            return Unknown("connection broke")
+
+    async def _page(self, query: dict[str, str]) -> _Page:
+        timeout = aiohttp.ClientTimeout(total=STATEMENT_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        try:
+            async with self._session.get(
+                f"{self._url}/v1/statement", params=query, headers=self._headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                page = orjson.loads(await _read(response, STATEMENT_PAGE_BYTES_MAX))
+                status = response.status
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a time-out is an OSError, bad JSON a ValueError
+            raise NoStatement(type(error).__name__) from None
+        if status != 200 or not isinstance(page, dict) or not isinstance(page.get("credits"), list):
+            raise NoStatement(f"http {status}")
+        following = page.get("next")
+        return _Page(page["credits"], following if isinstance(following, str) else "")
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Up to `most` bytes and one more, by which a body that is too long is known."""
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
+            break
+    return b"".join(chunks)[: most + 1]
+
+
+def _is_worth_waiting(answer: Answer, *, until: float) -> bool:
+    if not isinstance(answer, TryLater) or answer.retry_after_s > PATIENCE_S:
+        return False
+    return time.monotonic() + max(_WAIT_S, answer.retry_after_s) < until
+
+
+class _AsAsked(wait_base):
+    """So long as the issuer asked for."""
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        answer = retry_state.outcome.result() if retry_state.outcome else None
+        return max(_WAIT_S, answer.retry_after_s if isinstance(answer, TryLater) else 0)
