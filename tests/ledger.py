@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from models.reconcile import reconcile
 from models.storage import Database
-from models.tables import Batch, Notice, Run
+from models.tables import Batch, Case, Issuer, Notice, Run, Store
 from scheduler.sweep import sweep_exhausted
 from tests.builders import batches_of
 from workers.credit import TAKES_MAX, Lease, take_batch
@@ -37,8 +37,23 @@ def expire_stamps(database: Database) -> None:
         tx.connection.execute(
             update(Notice)
             .where(Notice.state == "due")  # type: ignore[arg-type]
-            .values(stamped_at=None, next_attempt_at=past)
+            .values(stamped_at=None, next_attempt_at=past, lease_until=None)
         )
+
+
+def pass_time(database: Database) -> None:
+    """As if so long had passed that every lease, stamp, next attempt and breaker has run out."""
+    expire_stamps(database)
+    with database.transaction() as tx:
+        past = tx.now - timedelta(minutes=1)
+        tx.connection.execute(
+            update(Batch)
+            .where(Batch.state.in_(("open", "stopped", "paused")))  # type: ignore[attr-defined]
+            .values(next_attempt_at=past, lease_until=None)
+        )
+        tx.connection.execute(update(Case).where(Case.next_attempt_at.is_not(None)).values(next_attempt_at=past))  # type: ignore[union-attr]
+        tx.connection.execute(update(Issuer).values(breaker_until=past))
+        tx.connection.execute(update(Store).values(breaker_until=None))
 
 
 def exhaust(database: Database, batch: Batch) -> Lease:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models.messages import CreditBatch
 from models.states import BatchState, CaseReason, RunState
-from models.tables import Answer, Batch, Case, Intent, Issuer, Run
+from models.tables import Answer, Batch, Intent, Issuer, Run
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.pause import pause, resume
 from scheduler.plan import ISSUER_BATCH_LINES
@@ -28,7 +28,7 @@ from tests.builders import (
     vouchers_of,
 )
 from tests.installation import Installation
-from tests.ledger import assert_books_agree, expire_lease, expire_stamps
+from tests.ledger import assert_books_agree, expire_lease, pass_time
 from tests.races import failing_at
 from tests.waiting import until
 from workers.credit import FINISH_BATCH
@@ -67,20 +67,8 @@ def work(installation: Installation, run: Run, *, rounds: int = 1) -> None:
         for batch in batches_of(installation.database, run):
             if batch.state == BatchState.OPEN:
                 installation.receive(CreditBatch(batch.id))
-        pass_time(installation)
+        pass_time(installation.database)
         installation.ticker().work()
-
-
-def pass_time(installation: Installation) -> None:
-    """As if every lease, stamp, next attempt and breaker had run out."""
-    expire_stamps(installation.database)
-    with installation.database.transaction() as tx:
-        past = tx.now - timedelta(minutes=1)
-        tx.connection.execute(update(Batch).where(Batch.state == "open").values(next_attempt_at=past, lease_until=None))  # type: ignore[arg-type]
-        tx.connection.execute(
-            update(Case).where(Case.next_attempt_at.is_not(None)).values(next_attempt_at=past)  # type: ignore[union-attr]
-        )
-        tx.connection.execute(update(Issuer).values(breaker_until=past))
 
 
 def test_every_line_is_credited_once_under_its_reference(installation: Installation) -> None:
@@ -197,7 +185,7 @@ def test_issuer_that_asks_for_patience_gets_it_and_no_attempt_is_spent(installat
         batch = batches_of(installation.database, run)[0]
         for _ in range(4):
             installation.receive(CreditBatch(batch.id))
-            pass_time(installation)
+            pass_time(installation.database)
 
         put_off = batches_of(installation.database, run)[0]
         assert (put_off.attempts, put_off.state) == (0, BatchState.OPEN)
@@ -214,7 +202,7 @@ def test_lines_that_were_put_off_are_covered_by_new_batches_and_their_mates_are_
     installation: Installation,
 ) -> None:
     with (
-        SimulatedIssuer({"too_many": "30%"}, seed=7) as issuer,
+        SimulatedIssuer({"too_many": "30%"}, retry_after_s=30) as issuer,
         a_month(installation, issuer, count=30, batch_lines=30) as run,
     ):
         work(installation, run, rounds=12)
@@ -230,7 +218,7 @@ def test_line_put_off_for_a_day_becomes_a_case(installation: Installation) -> No
     with SimulatedIssuer({"busy": "all"}) as issuer, a_month(installation, issuer, count=1) as run:
         batch = batches_of(installation.database, run)[0]
         installation.receive(CreditBatch(batch.id))
-        pass_time(installation)
+        pass_time(installation.database)
         with installation.database.transaction() as tx:
             tx.connection.execute(update(Batch).values(given_back_at=tx.now - timedelta(hours=25)))
 
@@ -257,14 +245,14 @@ def test_issuer_that_is_not_there_is_left_alone_for_a_while_and_then_probed(inst
         assert batches_of(installation.database, run)[BREAKER_FAILURES].attempts == 0
         assert any(line["event"] == "issuer.suspended" for line in installation.lines())
 
-        pass_time(installation)
+        pass_time(installation.database)
         installation.receive(CreditBatch(held_back.id))  # half-open: one call decides, and it fails
         with installation.database.reading() as tx:
             answers = tx.list(Answer, Answer.intent_id > calls)
         assert [answer.detail for answer in answers] == ["not connected"] + ["not called"] * 9
 
         _point_at(installation, issuer.url)
-        pass_time(installation)
+        pass_time(installation.database)
         work(installation, run, rounds=3)
 
         assert len(vouchers_of(installation.database, run)) == 40

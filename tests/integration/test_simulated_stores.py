@@ -78,7 +78,7 @@ def test_fault_without_a_number_never_ends(stores: SimulatedStores) -> None:
 
 
 def test_store_that_hangs_ends_in_a_timeout(stores: SimulatedStores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "TOTAL_TIMEOUT_S", TIMEOUT_S)
+    monkeypatch.setattr(webhook, "STORE_CALL_S", TIMEOUT_S)
     stores.set_fault("a", "hang:1")
 
     assert send(stores) == TryLater("timeout")
@@ -89,7 +89,7 @@ def test_late_store_has_accepted_what_the_sender_sends_again(
     stores: SimulatedStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that did not come is not a "no": the store drops the second by its id."""
-    monkeypatch.setattr(webhook, "TOTAL_TIMEOUT_S", TIMEOUT_S)
+    monkeypatch.setattr(webhook, "STORE_CALL_S", TIMEOUT_S)
     stores.set_fault("a", "late:1")
 
     assert send(stores) == TryLater("timeout")

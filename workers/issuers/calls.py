@@ -12,20 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from models.deadlines import ISSUER_CALL_S, LEASE_S
 from models.keys import KeyRing, credit_reference
 from models.states import AnswerOutcome, CallKind, RunState
 from models.storage import Database, Query
 from models.tables import Answer as AnswerRow
 from models.tables import Intent, Run
-from workers.credit import LEASE_S, LOCK_BATCH, Lease
+from workers.credit import LOCK_BATCH, Lease
 from workers.issuers.answers import Answer, Credit, TryLater
-from workers.issuers.http import CALL_TIMEOUT_S, IssuerClient
+from workers.issuers.http import IssuerClient
 from workers.issuers.slots import NOT_CALLED, USABLE, Access, Health, note_answers
 
 #: Kept of a lease for recording the answers and settling.
 SETTLE_S = 3
 #: No call starts later than this after a take: it ends, and is settled, within the lease.
-CALLS_START_WITHIN_S = LEASE_S - CALL_TIMEOUT_S - SETTLE_S
+CALLS_START_WITHIN_S = LEASE_S - ISSUER_CALL_S - SETTLE_S
 #: Calls for one line in one take: a send, an ask, and a send of what was absent.
 CALLS_PER_LINE = 3
 #: So many calls in a row without a usable answer end the calls of a take: what is not sent is not in doubt.

@@ -12,10 +12,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from tenacity.wait import wait_base
 
 from models.columns import instant_text
+from models.deadlines import ISSUER_CALL_S
 from workers.issuers.answers import ANSWER_BYTES_MAX, Answer, Credit, Response, TryLater, Unknown, of_ask, of_send
 
-#: From the first byte sent to the last one read. A take's lease has room for it: workers.outside.
-CALL_TIMEOUT_S = 5
 CONNECT_TIMEOUT_S = 2
 #: Within one call, so often an issuer is tried that was not reached, or asked for a moment's patience.
 TRIES_MAX = 3
@@ -52,7 +51,7 @@ class IssuerClient:
     @asynccontextmanager
     async def open(cls, url: str, token: str, *, calls: int) -> AsyncIterator["IssuerClient"]:
         """A client for up to `calls` calls at once, until the context ends."""
-        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=ISSUER_CALL_S, connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(
             timeout=timeout, trust_env=False, auto_decompress=False, connector=aiohttp.TCPConnector(limit=calls)
         ) as session:

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from models.columns import INSTANT_FORMAT, instant_text
 from models.errors import RefusedInput
-from workers.issuers.simulated_book import Book, Made
+from workers.issuers.simulated_book import Book, Made, Told, read_credit
 
 #: What may go wrong with a send (POST) or an ask (GET). Those that come after the credit was made leave it made.
 FAULTS = {
@@ -92,6 +92,7 @@ class SimulatedIssuer:
         keeps_s: float | None = None,
         visible_after_s: float = 0,
         slow_s: float = 8,
+        retry_after_s: int = 1,
         watch: Callable[[Served], None] | None = None,
     ) -> None:
         """Without `token` any is taken. References are forgotten after `keeps_s`; None keeps them.
@@ -99,13 +100,15 @@ class SimulatedIssuer:
         `port` 0 takes a free one; `watch` is called, in the server's thread, for each request.
         """
         self._token, self._seed, self._asked_port = token, seed, port
-        self._slow_s = slow_s
+        self._slow_s, self._retry_after_s = slow_s, retry_after_s
         self._watch = watch or (lambda _served: None)
         self._lock = threading.Lock()
         self._faults: dict[str, Amount] = {}
         self._book = Book(keeps_s=keeps_s, visible_after_s=visible_after_s)
         self._seen: Counter[tuple[str, str]] = Counter()  # requests by verb and reference
         self._of_verb: Counter[str] = Counter()
+        self._in_doubt: set[str] = set()  # references sent since the last ask or plain refusal
+        self._unasked: list[str] = []
         self._under_way = 0
         self.in_flight_max = 0  #: requests under way at once, at most so far
         self._ready: Future[int] = Future()
@@ -148,6 +151,12 @@ class SimulatedIssuer:
         """Sends and asks so far."""
         with self._lock:
             return sum(self._of_verb.values())
+
+    @property
+    def unasked(self) -> list[str]:
+        """References that were sent again although what became of the last send was not known, and nobody had asked."""
+        with self._lock:
+            return list(self._unasked)
 
     @property
     def sends(self) -> dict[str, int]:
@@ -210,22 +219,32 @@ class SimulatedIssuer:
     async def _credit(self, request: web.Request) -> web.StreamResponse:
         if not self._authorised(request):
             return _json(401, {"status": "unauthorized"})
-        told = _read_credit(await request.read())
+        told = read_credit(await request.read())
         if told is None:
             return _json(400, {"status": "bad_request"})
         with self._in_flight():
+            self._note_send(told.reference)
             fault = self._fault("POST", told.reference)
             return await self._with_fault(request, told, fault)
 
-    async def _with_fault(self, request: web.Request, told: "_Told", fault: str) -> web.StreamResponse:
+    def _note_send(self, reference: str) -> None:
+        with self._lock:
+            if reference in self._in_doubt:
+                self._unasked.append(reference)
+            self._in_doubt.add(reference)
+
+    async def _with_fault(self, request: web.Request, told: Told, fault: str) -> web.StreamResponse:
         later = {"status": "try_later", "reference": told.reference}
         undone = {
             "error_before": web.Response(status=500),
-            "too_many": _json(429, later, retry_after=1),
-            "busy": _json(503, later, retry_after=1),
+            "too_many": _json(429, later, retry_after=self._retry_after_s),
+            "busy": _json(503, later, retry_after=self._retry_after_s),
             "refuse": _json(422, {"status": "refused", "reference": told.reference, "reason": "account_closed"}),
         }
         if fault in undone:
+            if fault != "error_before":
+                with self._lock:
+                    self._in_doubt.discard(told.reference)
             return self._tell("POST", told.reference, fault, undone[fault])
         if fault == "lost_before":
             return self._drop(request, told.reference, fault)
@@ -274,6 +293,7 @@ class SimulatedIssuer:
             if fault == "ask_error":
                 return self._tell("GET", reference, fault, web.Response(status=500))
             with self._lock:
+                self._in_doubt.discard(reference)
                 made = self._book.find(reference, now=datetime.now(UTC))
             if made is None:
                 return self._tell("GET", reference, "absent", _json(404, {"status": "absent", "reference": reference}))
@@ -364,31 +384,6 @@ class SimulatedIssuer:
 _HEADERS = {"content-type": "application/json"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a sender asked for."""
-
-    reference: str
-    amount_minor: int
-    currency: str
-
-
 def _json(status: int, said: Mapping[str, object], *, retry_after: int | None = None) -> web.Response:
     headers = _HEADERS | ({} if retry_after is None else {"retry-after": str(retry_after)})
     return web.Response(status=status, body=orjson.dumps(said), headers=headers)
-
-
-def _read_credit(body: bytes) -> _Told | None:
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(parsed, dict) or set(parsed) != {"reference", "amount_minor", "currency"}:
-        return None
-    reference, amount_minor, currency = parsed["reference"], parsed["amount_minor"], parsed["currency"]
-    plain = isinstance(reference, str) and 16 <= len(reference) <= 64 and reference.isascii() and reference.isalnum()
-    if not plain or reference != reference.lower() or type(amount_minor) is not int or amount_minor < 1:
-        return None
-    if not isinstance(currency, str) or len(currency) != 3 or not currency.isalpha() or not currency.isupper():
-        return None
-    return _Told(reference, amount_minor, currency)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import orjson
+
 from models.columns import instant_text
 
 
@@ -69,3 +71,29 @@ class Book:
             self.forget(reference)
             return None
         return known
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a sender asked for."""
+
+    reference: str
+    amount_minor: int
+    currency: str
+
+
+def read_credit(body: bytes) -> Told | None:
+    """What a request asks for; None where it is not of the protocol."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(parsed, dict) or set(parsed) != {"reference", "amount_minor", "currency"}:
+        return None
+    reference, amount_minor, currency = parsed["reference"], parsed["amount_minor"], parsed["currency"]
+    plain = isinstance(reference, str) and 16 <= len(reference) <= 64 and reference.isascii() and reference.isalnum()
+    if not plain or reference != reference.lower() or type(amount_minor) is not int or amount_minor < 1:
+        return None
+    if not isinstance(currency, str) or len(currency) != 3 or not currency.isalpha() or not currency.isupper():
+        return None
+    return Told(reference, amount_minor, currency)
