@@ -33,7 +33,7 @@ def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals
     with ExitStack() as stack:
         stack.callback(broker.close)
         if not settings.distributed:
-            declare(broker, workplace(settings, entry.database, entry.log))
+            declare(broker, workplace(settings, entry.database, entry.log, broker))
             if workers:
                 stack.enter_context(embedded_workers(broker))
         yield Ticker(entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, seals=seals)

@@ -1,9 +1,14 @@
 """Redis, as a wake-up hint: a broker without Dramatiq's holes, and a decoder that never raises.
 
-Why a subclass (dramatiq 2.2): its consumer treats only ConnectionError as an outage. An out-of-memory, read-only or
-timed-out Redis ends the consumer's thread for good, and a delay queue's consumer forgets what it holds. Here every
-Redis error means "connection closed", which makes Dramatiq start the consumer again. We use no delays and no
-retries: dispatch sends again from the database, so nothing that Dramatiq would keep in memory exists.
+Why a subclass (dramatiq 2.2):
+
+- Its consumer treats only ConnectionError as an outage. An out-of-memory, read-only or timed-out Redis ends the
+  consumer's thread for good. Here every Redis error means "connection closed": Dramatiq makes a new consumer.
+- A fetch whose answer is lost, and an acknowledgement that fails, leave messages behind as if this process were at
+  work on them, for as long as it lives. Here a new consumer gives back what stands in its own name. A message that
+  is being worked on is doubled by that, which is harmless: its batch has a live lease.
+- A retry whose message Redis refuses is lost, and delayed messages die with their consumer. We use neither: dispatch
+  sends again from the database.
 """
 
 import hashlib
@@ -21,23 +26,29 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from models import deadlines
 from models.errors import BrokerUnreachable
 from models.messages import ACCEPTED_VERSIONS, ALL_MESSAGES, QUARANTINE_ACTOR, VERSION, Message, arguments
 
 #: A message lost with its worker is sent again by dispatch after 10 s; Redis may take its own time.
 MAINTENANCE_CHANCE = 50_000
-REDIS_TIMEOUT_S = 3
 MESSAGE_BYTES_MAX = 4_096
 #: Dead letters decide nothing: kept a day to look at.
 DEAD_LETTER_TTL_MS = 86_400_000
 
 
 class SafeConsumer(_RedisConsumer):
-    """Every Redis error is a closed connection, after which Dramatiq makes a new consumer."""
+    """Every Redis error is a closed connection: Dramatiq makes a new consumer, which begins by tidying up."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)  # type: ignore[no-untyped-call]
+        self._fresh = True
 
     def ack(self, message: Any) -> None:
-        """As the parent's."""
+        """As the parent's; a quarantined message may not have said under which id Redis holds it."""
         self._guarded(super().ack, message)
+        if message.actor_name == QUARANTINE_ACTOR:
+            self._guarded(self._tidy_up, give_back=False)
 
     def nack(self, message: Any) -> None:
         """As the parent's."""
@@ -52,15 +63,30 @@ class SafeConsumer(_RedisConsumer):
 
     def __next__(self) -> Any:
         """As the parent's; a message that names another queue is acknowledged where it was found."""
+        if self._fresh:
+            self._guarded(self._tidy_up, give_back=True)
+            self._fresh = False
         message = self._guarded(super().__next__)
         if message is not None and message.queue_name != self.queue_name:
             return MessageProxy(message._message.copy(queue_name=self.queue_name))
         return message
 
+    def _tidy_up(self, *, give_back: bool) -> None:
+        """Of what stands in this process's name: drop what no worker accepts; and give the rest back, if it is lost."""
+        client, queue = self.broker.client, f"{self.broker.namespace}:{self.queue_name}"
+        mine = f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
+        for message_id in client.smembers(mine):
+            content = client.hget(f"{queue}.msgs", message_id)
+            if content is None or _accept(content)[1] is None:
+                client.srem(mine, message_id)
+                client.hdel(f"{queue}.msgs", message_id)
+            elif give_back:
+                self.broker.do_requeue(self.queue_name, message_id)
+
     @staticmethod
-    def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    def _guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
-            return call(*arguments)
+            return call(*arguments, **named)
         except redis.RedisError as error:
             raise ConnectionClosed(error) from None
 
@@ -117,14 +143,18 @@ def make_broker(client: "redis.Redis", *, namespace: str, middleware: list[drama
     )
 
 
-def redis_client(url: str) -> "redis.Redis":
-    """A client with a deadline of seconds on every command: redis-py's own retries last up to a minute."""
+def redis_client(url: str, *, repeats: bool = True) -> "redis.Redis":
+    """A client with a deadline of seconds on every command: redis-py's own retries last up to a minute.
+
+    With `repeats` a command whose answer was lost is sent once more. Not for workers: a repeated fetch gets other
+    messages, and those of the first stay behind, as if somebody were working on them.
+    """
     return redis.Redis.from_url(
         url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
+        socket_timeout=deadlines.REDIS_S,
+        socket_connect_timeout=deadlines.REDIS_S,
         health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), int(repeats)),
     )
 
 

@@ -381,6 +381,16 @@ class WorkerSeen(Observed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFailed(Observed):
+    """A thread of a worker died, and its process ends: its supervisor restarts it. `thread` is consumer or worker."""
+
+    NAME: ClassVar[str] = "worker.failed"
+    LEVEL: ClassVar[str] = "error"
+
+    thread: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Observed):
     """The canonical line of one attempt at a message, after its transactions. `outcome` says what it came to."""
 

@@ -20,17 +20,10 @@ from sqlalchemy import text as sql_text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.sql.elements import TextClause
 
+from models import deadlines
 from models.columns import UtcInstant
 from models.errors import NotFound
 from models.tables import Table
-
-#: Below the lease of 15 s, so that a session of a dead or stuck worker never outlives its lease.
-STATEMENT_TIMEOUT_S = 12
-LOCK_TIMEOUT_S = 10
-IDLE_TIMEOUT_S = 10
-#: Planning, discarding and importing whole locations are one statement each.
-LONG_STATEMENT_TIMEOUT_S = 3600
-SQLITE_BUSY_TIMEOUT_S = 60
 
 T = TypeVar("T", bound=Table)
 
@@ -204,10 +197,12 @@ class Tx:
     def allow_long_statement(self) -> None:
         """For the statements that handle a whole location at once."""
         if self.dialect == "postgresql":
-            self.connection.execute(sql_text(f"SET LOCAL statement_timeout = '{LONG_STATEMENT_TIMEOUT_S}s'"))
+            self.connection.execute(sql_text(f"SET LOCAL statement_timeout = '{deadlines.LONG_STATEMENT_S}s'"))
             self.connection.execute(
-                sql_text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONG_STATEMENT_TIMEOUT_S}s'")
+                sql_text(f"SET LOCAL idle_in_transaction_session_timeout = '{deadlines.LONG_STATEMENT_S}s'")
             )
+            driver: Any = self.connection.connection.driver_connection  # models.postgresql's
+            driver.deadline_s += deadlines.LONG_STATEMENT_S  # until it goes back to the pool
 
     def commit_asynchronously(self) -> None:
         """Let this commit be lost by a crash of the database: only for facts that cost seconds, never money."""
@@ -221,11 +216,15 @@ class Tx:
 class Database:
     """One engine, made in an entry point and passed down."""
 
-    def __init__(self, url: str, *, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, url: str, *, now: Callable[[], datetime] | None = None, deadline_s: float = deadlines.DATABASE_S
+    ) -> None:
+        """`deadline_s` is how long PostgreSQL may take to answer one statement before its connection is given up."""
         self.url: URL = make_url(url)
         self.dialect = self.url.get_backend_name()
         self._now = now or (lambda: datetime.now(UTC))
-        self.engine = _sqlite_engine(self.url) if self.dialect == "sqlite" else _postgresql_engine(self.url)
+        sqlite = self.dialect == "sqlite"
+        self.engine = _sqlite_engine(self.url) if sqlite else _postgresql_engine(self.url, deadline_s=deadline_s)
 
     @property
     def name(self) -> str:
@@ -263,12 +262,18 @@ def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
+def _postgresql_engine(url: URL, *, deadline_s: float) -> Engine:
+    from models import postgresql  # its driver takes a tenth of a second to import, which SQLite need not wait for
+
+    return postgresql.engine(url, deadline_s=deadline_s)
+
+
 def _sqlite_engine(url: URL) -> Engine:
     # timeout is the busy timeout: how long a writer waits for the one before it.
     engine = create_engine(
         url,
         hide_parameters=True,  # as below: not even a traceback carries a family
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={"timeout": deadlines.SQLITE_BUSY_S, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -285,28 +290,6 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
-
-
-def _postgresql_engine(url: URL) -> Engine:
-    options = (
-        f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s "
-        f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_S}s"
-    )
-    return create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
-        pool_size=5,
-        max_overflow=20,
-        hide_parameters=True,  # an error's text must not carry a family
-        connect_args={
-            "options": options,
-            "connect_timeout": 5,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
-        },
-    )
 
 
 class _DigestLines:

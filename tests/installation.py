@@ -55,7 +55,7 @@ class Installation:
         with Log.to_file(settings.log, "despensa") as log:
             client = redis_client(redis_url) if redis_url else embedded_client()
             broker = worker_broker(client, settings, log)
-            place = workplace(settings, database, log)
+            place = workplace(settings, database, log, broker)
             declare(broker, place)
             yield cls(settings, database, log, broker, place, FrozenClock())
             broker.close()

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, Operationa
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from models import books
+from models.deadlines import LEASE_S
 from models.errors import DespensaError
 from models.events import BatchCredited
 from models.journal import append
@@ -22,8 +23,6 @@ from models.storage import Database, Query, Tx, seconds
 from models.tables import Batch, Run
 from workers.issuers.slots import Access, find_access, hold_back
 
-#: How long a worker owns a batch it took. Every statement's deadline is below it (models.storage).
-LEASE_S = 15
 #: A batch that was taken so often without success is split by the sweep. Source: design.md, Poison.
 TAKES_MAX = 2
 #: Wait before a failed or given-back batch is taken again, by the database's clock.

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import orjson
 
+from models.deadlines import LEASE_S
 from models.events import NoticeDelivered, NoticeUndelivered
 from models.journal import append
 from models.keys import KeyRing, store_secret
@@ -18,8 +19,6 @@ from models.storage import Database, Query, Tx, seconds
 from models.tables import Notice, Programme, Run, Store, run_code
 from workers.stores.webhook import Answer, Delivered, Envelope, Gone, TryLater, deliver, encode
 
-#: Above every deadline of a delivery.
-LEASE_S = 15
 #: Wait after the first, second, … failed attempt; after the last one the notice is undelivered. A day in all.
 BACK_OFF = (
     timedelta(seconds=10),

@@ -13,6 +13,7 @@ import redis
 from dramatiq import cli
 
 from models.broker import SafeRedisBroker, make_broker, redis_client, require_answer
+from models.deadlines import SHUTDOWN_S
 from models.errors import Exit
 from models.events import WorkerSeen
 from models.keys import load_keys
@@ -23,9 +24,8 @@ from models.sightings import instance, see
 from models.storage import Database
 from workers.actors import Workplace, declare
 from workers.attempts import AttemptLog
+from workers.watchdog import Watchdog
 
-#: A worker told to stop finishes its batch within this; systemd's and Kubernetes' stop times lie above it.
-SHUTDOWN_TIMEOUT_MS = 20_000
 SEEN_EVERY_S = 60
 #: How often an idle embedded worker looks for messages: they come from the same process.
 EMBEDDED_POLL_MS = 50
@@ -34,22 +34,22 @@ EMBEDDED_THREADS = 4
 _PR_SET_PDEATHSIG = 1
 
 
-def workplace(settings: Settings, database: Database, log: Log) -> Workplace:
-    """Raises Misconfigured where a key is missing, short or readable by others."""
+def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedisBroker) -> Workplace:
+    """What this broker's actors work with. Raises Misconfigured where a key is missing, short or readable by others."""
     return Workplace(
         database,
         log,
         pin_keys=load_keys(settings.keys, "pin"),
         webhook_keys=load_keys(settings.keys, "webhook"),
         reference_keys=load_keys(settings.keys, "reference"),
-        stopping=threading.Event(),
+        stopping=next(each.stopping for each in broker.middleware if isinstance(each, Watchdog)),
         keys_folder=settings.keys,
     )
 
 
 def worker_broker(client: "redis.Redis", settings: Settings, log: Log) -> SafeRedisBroker:
     """The broker that workers consume from."""
-    return make_broker(client, namespace=settings.namespace, middleware=[AttemptLog(log)])
+    return make_broker(client, namespace=settings.namespace, middleware=[Watchdog(log), AttemptLog(log)])
 
 
 def serve(*, processes: int, threads: int, redis_url: str) -> int:
@@ -61,7 +61,7 @@ def serve(*, processes: int, threads: int, redis_url: str) -> int:
     options = [
         "workers.serve:start",
         *("--processes", str(processes), "--threads", str(threads)),
-        *("--worker-shutdown-timeout", str(SHUTDOWN_TIMEOUT_MS), "--skip-logging"),
+        *("--worker-shutdown-timeout", str(SHUTDOWN_S * 1000), "--skip-logging"),
     ]
     code = cli.main(cli.make_argument_parser().parse_args(options))
     translated = {cli.RET_OK: Exit.DONE, cli.RET_IMPORT: Exit.MISUSED, cli.RET_CONNECT: Exit.NO_BROKER}
@@ -76,8 +76,8 @@ def start() -> None:
     database = Database(settings.database)
     require_current(database)
     log = Log.to_stdout("despensa-worker")
-    broker = worker_broker(redis_client(settings.redis_url), settings, log)
-    declare(broker, workplace(settings, database, log))
+    broker = worker_broker(redis_client(settings.redis_url, repeats=False), settings, log)
+    declare(broker, workplace(settings, database, log, broker))
     dramatiq.set_broker(broker)
     threading.Thread(target=_be_seen, args=(database, log), daemon=True, name="seen").start()
 
@@ -94,7 +94,7 @@ def embedded_workers(broker: SafeRedisBroker) -> Iterator[None]:
     try:
         yield
     finally:
-        worker.stop(timeout=SHUTDOWN_TIMEOUT_MS)
+        worker.stop(timeout=SHUTDOWN_S * 1000)
 
 
 def _be_seen(database: Database, log: Log) -> None:

@@ -10,8 +10,8 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-#: Below the lease of a notice, quick tries included.
-TOTAL_TIMEOUT_S = 8
+from models.deadlines import STORE_CALL_S
+
 CONNECT_TIMEOUT_S = 3
 #: So often a connection that was refused is tried within one attempt: nothing had left this host.
 CONNECT_TRIES = 2
@@ -77,7 +77,7 @@ def encode(kind: str, *, now: datetime, fields: dict[str, object]) -> bytes:
 
 
 async def _deliver(webhook: Envelope) -> Answer:
-    timeout = aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=STORE_CALL_S, connect=CONNECT_TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session:
             async for attempt in AsyncRetrying(

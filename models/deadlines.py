@@ -1,0 +1,32 @@
+"""Every time-out that another one rests on, in one place. A test keeps their order.
+
+From the inside out: a statement ends before the client gives its connection up; the client gives up before the lease
+of its batch runs out; a worker told to stop has time for a lease; and whoever told it waits longer than that.
+"""
+
+#: PostgreSQL ends a statement, or a wait for a lock, or an idle transaction, after so long.
+STATEMENT_S = 12
+LOCK_S = 10
+IDLE_S = 10
+#: A database that does not answer a statement within this is given up: nothing below TCP notices a black hole.
+DATABASE_S = 13
+DATABASE_CONNECT_S = 5
+#: Planning, discarding and importing whole locations are one statement each.
+LONG_STATEMENT_S = 3_600
+#: SQLite's one writer is waited for.
+SQLITE_BUSY_S = 60
+
+#: One Redis command. It takes microseconds; whoever waits longer waits for a dead server.
+REDIS_S = 3
+
+#: One call to an issuer, and one to a store, with all that belongs to it.
+ISSUER_CALL_S = 5
+STORE_CALL_S = 8
+
+#: How long a worker owns a batch, or a notice, that it took.
+LEASE_S = 15
+
+#: A worker told to stop finishes what it holds within this: a lease, and the messages it has to put back.
+SHUTDOWN_S = 20
+#: TimeoutStopSec of systemd, terminationGracePeriodSeconds of Kubernetes: then SIGKILL, which loses seconds.
+STOP_S = 30

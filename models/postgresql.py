@@ -1,0 +1,64 @@
+"""The PostgreSQL engine: read committed, with a deadline on everything that goes over the network."""
+
+from typing import Any
+
+import psycopg
+from psycopg.errors import _WaitTimeout
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from models import deadlines
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is given up when the server does not answer in time.
+
+    A dead network is not noticed below: what swallows our packets may acknowledge them, so that neither keepalives nor
+    TCP's own time-outs run out, and the server's statement time-out cannot reach us.
+    """
+
+    deadline_s: float = deadlines.DATABASE_S
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """As the parent's, but never longer than the deadline. Raises OperationalError, with the connection closed."""
+        try:
+            return super().wait(gen, interval, self.deadline_s if timeout is None else timeout)
+        except _WaitTimeout:
+            self.pgconn.finish()
+            raise psycopg.OperationalError("the server did not answer in time") from None
+
+
+def engine(url: URL, *, deadline_s: float) -> Engine:
+    """An engine whose connections end what takes too long: on the server, and where that cannot be reached, here."""
+    options = (
+        f"-c statement_timeout={deadlines.STATEMENT_S}s -c lock_timeout={deadlines.LOCK_S}s "
+        f"-c idle_in_transaction_session_timeout={deadlines.IDLE_S}s"
+    )
+    made = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=20,
+        hide_parameters=True,  # an error's text must not carry a family
+        connect_args={
+            "options": options,
+            "connect_timeout": deadlines.DATABASE_CONNECT_S,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
+    )
+
+    @event.listens_for(made, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> Any:
+        connection = BoundedConnection.connect(*arguments, **parameters)
+        connection.deadline_s = deadline_s
+        return connection
+
+    @event.listens_for(made, "checkin")
+    def _return(connection: Any, _record: Any) -> None:
+        if connection is not None:
+            connection.deadline_s = deadline_s
+
+    return made
