@@ -110,9 +110,13 @@ def _be_seen(database: Database, log: Log) -> None:
 
 
 def _die_with_parent() -> None:
-    """An orphan of a killed master would go on consuming unseen: the kernel ends it (Linux)."""
+    """An orphan of a killed master would go on consuming unseen: the kernel ends it (Linux).
+
+    By SIGKILL: a master that dies while its workers boot takes a lock with it that they wait for, so that no handler
+    of a milder signal ends them. What they held is taken over when its lease runs out.
+    """
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(int(Exit.FAILED))
 

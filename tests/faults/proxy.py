@@ -1,0 +1,120 @@
+"""A TCP proxy that misbehaves when told to: cuts, delays, holds replies back, or swallows everything."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+LIMIT_S = 10
+
+
+class Proxy:
+    """Listens on 127.0.0.1 and forwards to a Unix socket, in a thread of its own. Modes may change at any time."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._mode = "pass"
+        self._delay_s = 0.0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxy")
+        self.port = 0  #: set when the context begins
+        self.swallowed = 0  #: bytes that a black hole took, or replies that were held back
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server: asyncio.Server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(LIMIT_S)
+        self._loop.close()
+
+    def pass_on(self) -> None:
+        """As if there were no proxy."""
+        self._mode = "pass"
+
+    def delay(self, seconds: float) -> None:
+        """Everything arrives so much later."""
+        self._mode, self._delay_s = "delay", seconds
+
+    def hold_replies(self) -> None:
+        """What is asked for happens, and nobody hears of it."""
+        self._mode = "hold"
+
+    def black_hole(self) -> None:
+        """Everything is acknowledged, and nothing arrives."""
+        self._mode = "hole"
+
+    def cut(self) -> None:
+        """Every connection breaks, and no new one is served."""
+        self._mode = "cut"
+        self._do(self._close_all())
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_S)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._close_all()
+
+    async def _close_all(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._mode == "cut":
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_unix_connection(self._socket)
+        self._writers |= {writer, back}
+        try:
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await asyncio.gather(self._pump(reader, back, reply=False), self._pump(there, writer, reply=True))
+        finally:
+            self._writers -= {writer, back}
+            for each in (writer, back):
+                each.transport.abort()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, reply: bool) -> None:
+        while chunk := await source.read(65_536):
+            if self._mode == "delay":
+                await asyncio.sleep(self._delay_s)
+            if self._mode == "hole" or (self._mode == "hold" and reply):
+                self.swallowed += len(chunk)
+                continue
+            sink.write(chunk)
+            await sink.drain()
+        sink.transport.abort()
+
+
+def postgresql_socket(url: str) -> str:
+    """Where the server of this URL listens."""
+    folder = parse_qs(urlsplit(url).query)["host"][0]
+    return f"{folder}/.s.PGSQL.5432"
+
+
+def proxied_postgresql(url: str, proxy: Proxy) -> str:
+    """The same database, through the proxy."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    return f"postgresql://{user}@127.0.0.1:{proxy.port}{parts.path}"
+
+
+def redis_socket(url: str) -> str:
+    """Where the server of this URL listens."""
+    return url.removeprefix("unix://")
+
+
+def proxied_redis(proxy: Proxy) -> str:
+    """The same server, through the proxy."""
+    return f"redis://127.0.0.1:{proxy.port}/0"

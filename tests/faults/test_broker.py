@@ -1,0 +1,260 @@
+"""The holes of Dramatiq on Redis, each caused on a real server: no message stays behind, and no thread dies unseen."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dramatiq
+import orjson
+import pytest
+import redis
+
+from models.broker import SafeRedisBroker, make_broker, redis_client, send
+from models.deadlines import SHUTDOWN_S
+from models.log import Log
+from models.messages import CREDIT_QUEUE, QUARANTINE_ACTOR, CreditBatch
+from tests import servers
+from tests.commands import end, kill, start
+from tests.faults.proxy import Proxy, proxied_redis, redis_socket
+from tests.faults.report import Row
+from tests.installation import Installation
+from tests.waiting import until
+from workers import watchdog
+from workers.watchdog import Watchdog, dead_threads
+
+MESSAGES = 6
+#: As long as Dramatiq waits before it makes a new consumer, and then some.
+RECOVERS_WITHIN_S = 30
+
+
+@dataclass
+class Bench:
+    """A real worker over a real Redis, whose actors only remember what they were told."""
+
+    url: str
+    direct: "redis.Redis"  #: past any proxy
+    broker: SafeRedisBroker
+    worker: dramatiq.Worker
+    done: list[int] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def held(self) -> int:
+        """Messages that Redis believes this worker to have in hand."""
+        keys = [key for key in self.direct.scan_iter("bench:__acks__*") if key.endswith(CREDIT_QUEUE.encode())]
+        return sum(int(self.direct.scard(key)) for key in keys)
+
+    def known(self) -> int:
+        """Messages that Redis knows of, waiting or in hand."""
+        return int(self.direct.hlen(f"bench:{CREDIT_QUEUE}.msgs"))
+
+    def until_all_done(self) -> None:
+        """Every message was done, none stayed behind, and every thread lives."""
+        until(
+            lambda: set(self.done) >= set(range(1, MESSAGES + 1)) and self.held() == self.known() == 0,
+            what=f"all messages: {sorted(set(self.done))} done", within_s=RECOVERS_WITHIN_S,
+        )  # fmt: skip
+        assert dead_threads(self.worker) == []
+
+
+@contextmanager
+def bench(url: str, *, proxy: Proxy | None = None) -> Iterator[Bench]:
+    """Six messages, and a worker that waits with each until it may go on."""
+    client = redis_client(proxied_redis(proxy) if proxy else url, repeats=False)
+    broker = make_broker(client, namespace="bench", middleware=[])
+    direct = redis.Redis(unix_socket_path=redis_socket(url))
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
+    made = Bench(url, direct, broker, worker)
+
+    @dramatiq.actor(broker=broker, actor_name=CreditBatch.ACTOR, queue_name=CREDIT_QUEUE)
+    def credit_batch(batch_id: int) -> None:
+        assert made.go.wait(RECOVERS_WITHIN_S)
+        made.done.append(batch_id)
+
+    @dramatiq.actor(broker=broker, actor_name=QUARANTINE_ACTOR, queue_name=CREDIT_QUEUE)
+    def quarantine(digest: str, rule: str) -> None:
+        made.quarantined.append(rule)
+
+    for number in range(1, MESSAGES + 1):
+        send(broker, CreditBatch(number))
+    worker.start()
+    try:
+        yield made
+    finally:
+        made.go.set()
+        worker.stop(timeout=5_000)
+        with suppress(redis.RedisError):
+            broker.close()
+        direct.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server of the test's own: its settings are changed."""
+    with servers.redis_server(request.config.getoption("--servers"), tmp_path) as url:
+        yield url
+
+
+def out_of_memory(client: "redis.Redis") -> Callable[[], object]:
+    """Every command that writes fails, acknowledgements too. Returns what ends it."""
+    client.config_set("maxmemory", "1")
+    return lambda: client.config_set("maxmemory", "0")
+
+
+def read_only(client: "redis.Redis") -> Callable[[], object]:
+    """As after a failover."""
+    client.replicaof("127.0.0.1", "1")
+    return lambda: client.replicaof("NO", "ONE")
+
+
+def silent(client: "redis.Redis") -> Callable[[], object]:
+    """Longer than a client waits."""
+    client.client_pause(4_000, all=True)
+    return client.ping
+
+
+@pytest.mark.parametrize("fault", [out_of_memory, read_only, silent], ids=lambda fault: fault.__name__)
+def test_redis_that_fails_while_messages_are_in_hand_strands_none(
+    own_redis: str,
+    record_fault: Callable[[Row], None],
+    fault: Callable[["redis.Redis"], Callable[[], object]],
+) -> None:
+    """L3 and L5: any error of Redis, at a fetch or at an acknowledgement, once ended a thread or lost an ack."""
+    with bench(own_redis) as made:
+        until(lambda: made.held() >= 2, what="messages in hand")
+        mend = fault(made.direct)
+        made.go.set()
+        until(lambda: len(made.done) >= 2, what="work whose acknowledgement fails")
+        mend()
+        made.until_all_done()
+    record_fault(Row(fault=f"Redis {fault.__name__.replace('_', ' ')} while workers hold messages", runs=1))
+
+
+def test_fetch_whose_answer_is_lost_strands_nothing(own_redis: str, record_fault: Callable[[Row], None]) -> None:
+    """L4: Redis has moved the messages into the worker's name, and the worker never heard of them."""
+    with Proxy(redis_socket(own_redis)) as proxy, bench(own_redis, proxy=proxy) as made:
+        made.go.set()
+        made.until_all_done()
+        proxy.hold_replies()
+        other = make_broker(redis_client(own_redis), namespace="bench", middleware=[])
+        other.declare_queue(CREDIT_QUEUE)
+        send(other, CreditBatch(77))
+        until(lambda: made.held() == 1, what="a fetch whose answer is held back")
+        proxy.cut()
+        proxy.pass_on()
+        until(lambda: 77 in made.done, what="the message that was given back", within_s=RECOVERS_WITHIN_S)
+        made.until_all_done()
+    record_fault(Row(fault="answer to a fetch lost", runs=1))
+
+
+def test_bad_messages_harm_no_others_and_leave_nothing_behind(
+    own_redis: str, record_fault: Callable[[Row], None]
+) -> None:
+    """Malformed, forged, of another actor, another version: all quarantined, all good ones done."""
+    bad = [
+        b"", b"\xff\x00", b"[]", b"null", b'{"actor_name":"credit_batch"}', b"x" * 5_000,
+        _forged(actor_name="discard"), _forged(options={"version": 99, "redis_message_id": "bad-v"}),
+        _forged(options={"version": 1, "redis_message_id": "bad-o", "on_success": "pay"}),
+        _forged(kwargs={"batch_id": "Juana"}), _forged(kwargs={"batch_id": 1, "name": "Juana"}),
+        _forged(args=[1]), _forged(queue_name="notify"), _forged(kwargs={"batch_id": -1}),
+    ]  # fmt: skip
+    with bench(own_redis) as made:
+        consumer = made.worker.consumers[CREDIT_QUEUE]
+        for number, content in enumerate(bad):
+            made.direct.hset(f"bench:{CREDIT_QUEUE}.msgs", f"bad-{number}", content)
+            made.direct.rpush(f"bench:{CREDIT_QUEUE}", f"bad-{number}")
+        until(lambda: consumer.consumer is not None, what="a consumer")
+        first = consumer.consumer
+        made.go.set()
+        until(lambda: len(made.quarantined) >= len(bad), what="the quarantine")
+        made.until_all_done()
+
+        assert consumer.consumer is first
+        assert len(made.quarantined) == len(bad)
+        assert sorted(set(made.done)) == list(range(1, MESSAGES + 1))
+    record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
+
+
+def test_dead_thread_ends_the_process_loudly(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(watchdog, "CHECK_EVERY_S", 0.05)
+    with Log.to_file(tmp_path / "log.jsonl", "test") as log:
+        guard = Watchdog(log)
+        broker = make_broker(redis_client(redis_url), namespace="watched", middleware=[guard])
+        broker.declare_queue(CREDIT_QUEUE)
+        worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=1)
+        worker.start()
+        assert dead_threads(worker) == []
+
+        worker.consumers[CREDIT_QUEUE].running = False
+        until(lambda: ended, what="the end of the process")
+        worker.stop(timeout=5_000)
+        broker.close()
+
+    assert ended[0] == 1
+    assert b'"worker.failed"' in (tmp_path / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_orphans_of_a_killed_master_end_themselves(installation: Installation) -> None:
+    process = start("worker", "--processes", "2", environment=installation.environment)
+    try:
+        until(lambda: _booted(process.pid, 2), what="two workers")
+        family = _descendants(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+
+        until(lambda: not [pid for pid in family if _alive(pid)], what="the end of the orphans", within_s=SHUTDOWN_S)
+    finally:
+        kill(process)
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_death_of_one_worker_process_ends_them_all_for_the_supervisor(installation: Installation) -> None:
+    process = start("worker", "--processes", "2", environment=installation.environment)
+    try:
+        until(lambda: _booted(process.pid, 2), what="two workers")
+        family = _descendants(process.pid)
+        os.kill(max(family), signal.SIGKILL)
+        ended = end(process)
+
+        assert ended.code == 1
+        until(lambda: not [pid for pid in family if _alive(pid)], what="the end of the others", within_s=SHUTDOWN_S)
+    finally:
+        kill(process)
+
+
+def _forged(**changed: object) -> bytes:
+    good: dict[str, object] = {
+        "queue_name": CREDIT_QUEUE, "actor_name": CreditBatch.ACTOR, "args": [], "kwargs": {"batch_id": 1},
+        "options": {"version": 1, "redis_message_id": "bad-1"}, "message_id": "m", "message_timestamp": 1,
+    }  # fmt: skip
+    return orjson.dumps(good | changed)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children, and theirs, from the kernel's own list."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children = (task / "children").read_text().split()
+        found += [int(child) for child in children]
+    return found + [grandchild for child in found for grandchild in _descendants(child)]
+
+
+def _booted(pid: int, processes: int) -> bool:
+    """Whether the master has its workers, and each of them its threads."""
+    with suppress(FileNotFoundError):
+        busy = [child for child in _descendants(pid) if len(list(Path(f"/proc/{child}/task").iterdir())) >= 4]
+        return len(busy) >= processes
+    return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
