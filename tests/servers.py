@@ -35,20 +35,36 @@ def postgresql(servers: str) -> Iterator[str]:
 @contextmanager
 def redis_server(servers: str, folder: Path) -> Iterator[str]:
     """A Redis server with the policy that operations are told to use; yields its URL."""
+    process = start_redis(servers, folder)
+    try:
+        yield redis_url(folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def redis_url(folder: Path) -> str:
+    """Of the server in this folder."""
+    return f"unix://{folder / 'redis.sock'}"
+
+
+def start_redis(servers: str, folder: Path) -> "subprocess.Popen[bytes]":
+    """A Redis server that keeps nothing; returns when it answers. Whoever starts it ends it."""
     socket = folder / "redis.sock"
     program = shutil.which("redis-server", path="/usr/bin") if servers == "debian" else _wheel_redis()
     assert program is not None, "redis-server is missing: apt-get install -y redis-server"
     options = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": "", "maxmemory-policy": "noeviction"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     process = subprocess.Popen([program, *words, "--appendonly", "no"], stdout=subprocess.DEVNULL)
+    client = redis.Redis(unix_socket_path=str(socket))
     try:
-        client = redis.Redis(unix_socket_path=str(socket))
         until(lambda: _answers(client), what="Redis to answer")
-        client.close()
-        yield f"unix://{socket}"
-    finally:
+    except TimeoutError:
         process.kill()
-        process.wait()
+        raise
+    finally:
+        client.close()
+    return process
 
 
 @contextmanager
