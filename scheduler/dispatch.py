@@ -8,6 +8,7 @@ from models.broker import SafeRedisBroker, send, waiting
 from models.errors import BrokerUnreachable
 from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, CreditBatch, Message, SendNotice
 from models.storage import Database, Query, Tx, seconds
+from models.tables import CALLS_PER_BATCH
 from scheduler.notices import list_due_notices, stamp_notices
 
 #: Batches stamped and unfinished at once, over all runs: what Redis and the workers have in hand.
@@ -20,10 +21,12 @@ NOTICES_MAX = 200
 RESEND_S = 10
 
 COUNT_IN_FLIGHT = Query("""
--- count_in_flight: of each run with open batches, how many are stamped or leased; bounded by the open runs
-SELECT run_id, COUNT(*) AS open,
-       SUM(CASE WHEN stamped_at >= :resend_at OR lease_until >= :now THEN 1 ELSE 0 END) AS in_flight
-FROM batch WHERE state = 'open' GROUP BY run_id ORDER BY run_id
+-- count_in_flight: of each run with open batches, how many are stamped or leased, and how many calls its issuer takes
+-- at once, 0 in the closed loop; bounded by the open runs
+SELECT b.run_id, COALESCE(MIN(i.calls_max), 0) AS calls_max,
+       SUM(CASE WHEN b.stamped_at >= :resend_at OR b.lease_until >= :now THEN 1 ELSE 0 END) AS in_flight
+FROM batch b JOIN run r ON r.id = b.run_id LEFT JOIN issuer i ON i.programme_id = r.programme_id
+WHERE b.state = 'open' GROUP BY b.run_id ORDER BY b.run_id
 """)
 
 STAMP_BATCHES = Query("""
@@ -61,13 +64,19 @@ def stamp_batches(tx: Tx) -> list[int]:
     runs = tx.all(COUNT_IN_FLIGHT, **times)
     if not runs:
         return []
-    share = max(1, WINDOW // len(runs))
     stamped: list[int] = []
     for run in runs:
-        if run.in_flight < share:
-            rows = tx.all(STAMP_BATCHES, run_id=run.run_id, limit=share - run.in_flight, takes_max=TAKES_MAX, **times)
+        room = share_of(len(runs), calls_max=run.calls_max) - run.in_flight
+        if room > 0:
+            rows = tx.all(STAMP_BATCHES, run_id=run.run_id, limit=room, takes_max=TAKES_MAX, **times)
             stamped += sorted(row.id for row in rows)
     return stamped
+
+
+def share_of(runs: int, *, calls_max: int) -> int:
+    """A run's share of the window: of an issuer's batches, twice as many as find a slot. More would be put back."""
+    share = max(1, WINDOW // runs)
+    return min(share, 2 * max(1, calls_max // CALLS_PER_BATCH)) if calls_max else share
 
 
 def send_all(broker: SafeRedisBroker, messages: Sequence[Message]) -> int:

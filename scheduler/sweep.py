@@ -77,12 +77,17 @@ def runs_with_exhausted(tx: Tx) -> list[int]:
 def sweep_exhausted(tx: Tx, run_id: int) -> int:
     """Split one run's exhausted batches, or pause the run if nothing of it succeeds. Returns how many were ended.
 
-    A batch of one line ends as a case, which waits for a person.
+    A batch of one line ends as a case, which waits for a person, or asks its issuer first. A cancelled run has open
+    batches only where it still asks for lines in doubt.
     """
     run = tx.get(Run, Run.id == run_id, lock=True)
-    if run.state != RunState.RELEASED:
+    if run.state not in (RunState.RELEASED, RunState.CANCELLED):
         return 0
-    if tx.scalar(COUNT_EXHAUSTED_SINCE_SUCCESS, run_id=run_id, takes_max=TAKES_MAX, now=tx.now) >= EXHAUSTED_MAX:
+    released = run.state == RunState.RELEASED
+    if (
+        released
+        and tx.scalar(COUNT_EXHAUSTED_SINCE_SUCCESS, run_id=run_id, takes_max=TAKES_MAX, now=tx.now) >= EXHAUSTED_MAX
+    ):
         pause(tx, run_id, reason="three batches failed with no success between", operator="sweep")
         return 0
     rows = tx.all(LIST_EXHAUSTED, run_id=run_id, takes_max=TAKES_MAX, now=tx.now, limit=EXHAUSTED_MAX)

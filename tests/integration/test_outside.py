@@ -1,20 +1,25 @@
 """Crediting through an outside issuer: whatever it answers, one credit a line at most, and an end for every line."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
 from models.messages import CreditBatch
-from models.states import BatchState, CaseReason, RunState
+from models.states import BatchState, CallKind, CaseReason, RunState
 from models.tables import Answer, Batch, Intent, Issuer, Run
 from scheduler.cancel import cancel, settle_cancelled
+from scheduler.dispatch import stamp_batches
 from scheduler.pause import pause, resume
 from scheduler.plan import ISSUER_BATCH_LINES
 from scheduler.retry import Choice, retry
+from scheduler.sweep import sweep_exhausted
 from tests.builders import (
     TIJUANA,
     a_programme,
@@ -31,10 +36,14 @@ from tests.installation import Installation
 from tests.ledger import assert_books_agree, expire_lease, pass_time
 from tests.races import failing_at
 from tests.waiting import until
-from workers.credit import FINISH_BATCH
+from workers.credit import FINISH_BATCH, take_batch
+from workers.issuers.answers import Absent, Credit, Unknown
+from workers.issuers.answers import Answer as IssuersAnswer
+from workers.issuers.calls import Line, Work, _record_answers, _record_intents, begin
+from workers.issuers.http import IssuerClient
 from workers.issuers.simulated import SimulatedIssuer
 from workers.issuers.slots import BREAKER_FAILURES
-from workers.outside import ASK_AGAIN
+from workers.outside import ASK_AGAIN, AnswersChanged, settle
 
 #: Faults after which nobody can know whether the credit was made; without those that take the client's whole time-out.
 AMBIGUOUS = ("lost_before", "lost_after", "error_before", "error_after", "garbage", "wrong_echo", "duplicate_keys")
@@ -214,6 +223,93 @@ def test_lines_that_were_put_off_are_covered_by_new_batches_and_their_mates_are_
         assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 30
 
 
+def test_line_that_is_put_off_again_and_again_keeps_the_time_of_the_first(installation: Installation) -> None:
+    with (
+        SimulatedIssuer({"too_many": "1"}, retry_after_s=30) as issuer,
+        a_month(installation, issuer, count=3) as run,
+    ):
+        with installation.database.transaction() as tx:
+            long_ago = tx.now - timedelta(hours=10)
+            tx.connection.execute(update(Batch).values(given_back_at=long_ago))
+
+        installation.receive(CreditBatch(batches_of(installation.database, run)[0].id))
+
+        open_batches = [batch for batch in batches_of(installation.database, run) if batch.state == BatchState.OPEN]
+        assert [batch.given_back_at for batch in open_batches] == [long_ago]
+        work(installation, run)
+
+
+def test_answer_that_arrives_after_its_line_became_a_case_is_not_lost(installation: Installation) -> None:
+    """A worker lost its lease in mid-call; another was refused what the first one's call then credited."""
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=1) as run:
+        slow = _take(installation, run)
+        calls = _record_intents(installation.database, slow)
+        expire_lease(installation.database, batches_of(installation.database, run)[0])
+        issuer.set_faults({"refuse": "all"})
+        work(installation, run)
+        assert [case.reason for case in cases_of(installation.database, run)] == [CaseReason.REJECTED]
+        issuer.set_faults({})
+
+        answer = asyncio.run(_send(issuer.url, calls[0].line.credit))
+        _record_answers(installation.database, slow, calls, [answer])
+        assert settle(installation.database, slow, key_version=1).lease_lost
+        work(installation, run, rounds=3)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 1
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+
+
+def test_answer_that_arrives_while_a_batch_is_settled_sends_it_round_again(installation: Installation) -> None:
+    """Nothing is settled against the evidence: not a case for a line that another take saw credited."""
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=1) as run:
+        mine = _take(installation, run)
+        calls = _record_intents(installation.database, mine)
+        mine.lines[0].in_doubt = True
+        answer = asyncio.run(_send(issuer.url, calls[0].line.credit))
+        lines = deepcopy(mine.lines)
+        _record_answers(installation.database, mine, calls, [answer])
+        mine.lines = lines  # as they were before the other take's answer
+
+        with pytest.raises(AnswersChanged):
+            settle(installation.database, mine, key_version=1)
+        assert cases_of(installation.database, run) == []
+        expire_lease(installation.database, batches_of(installation.database, run)[0])
+        work(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == 1
+
+
+def test_due_case_of_a_paused_run_waits_for_its_resumption(installation: Installation) -> None:
+    with (
+        SimulatedIssuer({"lost_after": "1", "ask_lost": "all"}) as issuer,
+        a_month(installation, issuer, count=2, batch_lines=1) as run,
+    ):
+        installation.receive(CreditBatch(batches_of(installation.database, run)[0].id))
+        with installation.database.transaction() as tx:
+            pause(tx, run.id, reason="test")
+        pass_time(installation.database)
+
+        result = installation.ticker().work()
+
+        assert result.errors == []
+        issuer.set_faults({})
+        with installation.database.transaction() as tx:
+            resume(tx, run.id)
+        work(installation, run, rounds=3)
+        assert len(vouchers_of(installation.database, run)) == 2
+
+
+def test_key_window_counts_from_the_first_send_in_doubt() -> None:
+    began = datetime(2026, 12, 1, tzinfo=UTC)
+    line = Line(1, 1, Credit("a1" * 32, 1, "MXN"), False, False, None, None)
+
+    line.learn(CallKind.SEND, Unknown("x"), at=began)
+    line.learn(CallKind.ASK, Absent(), at=began + timedelta(hours=1))
+    line.learn(CallKind.SEND, Unknown("x"), at=began + timedelta(hours=2))
+
+    assert (line.doubted_first_at, line.doubted_last_at) == (began, began + timedelta(hours=2))
+
+
 def test_line_put_off_for_a_day_becomes_a_case(installation: Installation) -> None:
     with SimulatedIssuer({"busy": "all"}) as issuer, a_month(installation, issuer, count=1) as run:
         batch = batches_of(installation.database, run)[0]
@@ -329,6 +425,82 @@ def test_cancelled_run_asks_for_what_is_in_doubt_before_it_gives_money_back(inst
         assert transferred_minor(installation.database, "credit") == issuer.total_minor()
 
 
+def test_cancelled_run_sends_nothing_more_and_gives_back_what_is_surely_absent(installation: Installation) -> None:
+    """An ask may overtake a send that the issuer still has in hand: only after a minute is an absence the last word."""
+    with (
+        SimulatedIssuer({"lost_before": "all", "ask_lost": "all"}) as issuer,
+        a_month(installation, issuer, count=2) as run,
+    ):
+        installation.receive(CreditBatch(batches_of(installation.database, run)[0].id))
+        with installation.database.transaction() as tx:
+            cancel(tx, run.id)
+        issuer.set_faults({})
+        for _ in range(2):
+            pass_time(installation.database)
+            installation.ticker().work()
+            work(installation, run)
+        assert run_again(installation.database, run).completed_at is None
+        assert {case.reason for case in cases_of(installation.database, run)} == {CaseReason.UNKNOWN}
+
+        _age_calls(installation, timedelta(minutes=2))
+        work(installation, run, rounds=3)
+
+        reasons = [case.reason for case in cases_of(installation.database, run) if case.state == "open"]
+        assert reasons == [CaseReason.STOPPED] * 2
+        assert run_again(installation.database, run).completed_at is not None
+        assert transferred_minor(installation.database, "unreserve") == run.planned_minor
+        assert set(issuer.sends.values()) == {1}
+
+
+def test_line_whose_workers_died_in_mid_call_is_asked_for_and_not_given_up(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=1) as run:
+        batch = batches_of(installation.database, run)[0]
+        for _ in range(2):
+            with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+                installation.receive(CreditBatch(batch.id))
+            pass_time(installation.database)
+        with installation.database.transaction() as tx:
+            assert sweep_exhausted(tx, run.id) == 1
+        assert [case.reason for case in cases_of(installation.database, run)] == [CaseReason.UNKNOWN]
+
+        work(installation, run, rounds=2)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 1
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+
+
+def test_cancel_ends_although_the_worker_that_asks_dies_again_and_again(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=3) as run:
+        batch = batches_of(installation.database, run)[0]
+        with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            installation.receive(CreditBatch(batch.id))
+        with installation.database.transaction() as tx:
+            cancel(tx, run.id)
+        pass_time(installation.database)
+        installation.ticker().work()
+        installation.ticker().work()
+        asking = batches_of(installation.database, run)[-1]
+        for _ in range(2):
+            with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+                installation.receive(CreditBatch(asking.id))
+            pass_time(installation.database)
+
+        work(installation, run, rounds=4)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 3
+        assert run_again(installation.database, run).completed_at is not None
+
+
+def test_no_more_batches_are_sent_than_find_a_slot_or_wait_for_one(installation: Installation) -> None:
+    """The others would be taken, find no slot, and be sent again, for as long as the issuer is busy."""
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=40, batch_lines=1, calls_max=64) as run:
+        with installation.database.transaction() as tx:
+            assert len(stamp_batches(tx)) == 4
+        work(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == 40
+
+
 def test_paused_run_sends_nothing_and_settles_what_was_credited_when_it_goes_on(installation: Installation) -> None:
     with SimulatedIssuer() as issuer, a_month(installation, issuer, count=20, batch_lines=10) as run:
         batch = batches_of(installation.database, run)[0]
@@ -374,6 +546,21 @@ def test_nothing_of_a_family_reaches_the_issuer(installation: Installation) -> N
 
     assert len(set(seen)) == 10
     assert all(len(reference) == 64 and set(reference) <= set("0123456789abcdef") for reference in seen)
+
+
+def _take(installation: Installation, run: Run) -> Work:
+    """A worker's hold on the run's first batch, before any call."""
+    lease = take_batch(installation.database, batches_of(installation.database, run)[0].id)
+    assert lease is not None
+    place = installation.place
+    work = begin(installation.database, lease, keys=place.reference_keys, stopping=place.stopping)
+    assert work is not None
+    return work
+
+
+async def _send(url: str, credit: Credit) -> IssuersAnswer:
+    async with IssuerClient.open(url, "rehearsal", calls=1) as client:
+        return await client.send(credit, until=time.monotonic() + 5)
 
 
 def _retry(installation: Installation, run: Run) -> None:

@@ -10,11 +10,9 @@ from datetime import datetime, timedelta
 
 from models.states import AnswerOutcome
 from models.storage import Query, Tx, seconds
-from models.tables import Issuer
+from models.tables import CALLS_PER_BATCH, Issuer
 from workers.issuers.answers import Answer, TryLater
 
-#: Calls under way for one batch.
-CALLS_PER_BATCH = 32
 #: After so many takes in a row without a usable answer, nobody calls for a while.
 BREAKER_FAILURES = 3
 BREAKER_OPEN = timedelta(seconds=20)
