@@ -79,12 +79,13 @@ class Fleet:
         until(lambda: self.credited() >= BEGUN, what="the first vouchers", within_s=60)
         assert self.credited() < FAMILIES, "the month was over before its fault"
 
-    def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        """A service, its log in a file of its own."""
+    def start(self, *words: str, python_path: str = "") -> "subprocess.Popen[bytes]":
+        """A service, its log in a file of its own. What lies on `python_path` comes before the program."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
         with (self.folder / f"{words[0]}-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "console.main", *words], cwd=ROOT, env={**inherited, **self.environment},
+                [sys.executable, "-m", "console.main", *words], cwd=ROOT,
+                env={**inherited, **self.environment, "PYTHONPATH": python_path},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
@@ -118,6 +119,13 @@ class Fleet:
             row = connection.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'").fetchone()
             assert row is not None
             os.kill(int(row[0]), signal.SIGKILL)
+
+    def postgresql_processes(self) -> list[int]:
+        """The server's own, and every session's."""
+        with psycopg.connect(self.server_url) as connection:
+            backend = int(Path(f"/proc/{connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()[1])
+        children = Path(f"/proc/{backend}/task/{backend}/children").read_text().split()
+        return [backend, *(int(child) for child in children)]
 
     def credited(self) -> int:
         """Vouchers so far; as before where the database is away."""

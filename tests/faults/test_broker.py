@@ -228,6 +228,21 @@ def test_death_of_one_worker_process_ends_them_all_for_the_supervisor(installati
         kill(process)
 
 
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_worker_told_to_stop_ends_in_time(installation: Installation) -> None:
+    process = start("worker", "--processes", "2", environment=installation.environment)
+    try:
+        until(lambda: _booted(process.pid, 2), what="two workers")
+        family = _descendants(process.pid)
+        process.terminate()
+        until(lambda: process.poll() is not None, what="the end of the master", within_s=SHUTDOWN_S + 5)
+
+        assert end(process).code == 0
+        assert not [pid for pid in family if _alive(pid)]
+    finally:
+        kill(process)
+
+
 def _forged(**changed: object) -> bytes:
     good: dict[str, object] = {
         "queue_name": CREDIT_QUEUE, "actor_name": CreditBatch.ACTOR, "args": [], "kwargs": {"batch_id": 1},

@@ -1,5 +1,6 @@
 """Real servers and workers killed, wiped, stopped and frozen in the middle of a month; and how long recovery takes."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -61,13 +62,32 @@ def postgresql_crashed(fleet: Fleet) -> None:
     fleet.crash_postgresql()
 
 
+def postgresql_frozen(fleet: Fleet) -> None:
+    """For a while nobody is answered, and then everybody."""
+    frozen = fleet.postgresql_processes()
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    _pass(5)
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+
+
+def clock_a_minute_fast(fleet: Fleet) -> None:
+    """Of one more worker: to Redis, by its clock, the other workers look dead. The database's clock decides leases."""
+    shifted = fleet.folder / "shifted"
+    shifted.mkdir()
+    (shifted / "sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() + 61\n")
+    fleet.start("worker", "--threads", "2", python_path=str(shifted))
+
+
 def worker_killed(fleet: Fleet) -> None:
     """With all its processes, and whatever it held."""
     end(fleet.workers[0])
 
 
 FAULTS = (
-    redis_killed, redis_wiped, redis_out_of_memory, redis_read_only, redis_frozen, postgresql_crashed, worker_killed,
+    redis_killed, redis_wiped, redis_out_of_memory, redis_read_only, redis_frozen, postgresql_crashed,
+    postgresql_frozen, worker_killed, clock_a_minute_fast,
 )  # fmt: skip
 
 

@@ -355,6 +355,21 @@ def test_issuer_that_is_not_there_is_left_alone_for_a_while_and_then_probed(inst
         assert any(line["event"] == "issuer.resumed" for line in installation.lines())
 
 
+def test_worker_told_to_stop_calls_no_more_and_puts_back_what_it_holds(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=3) as run:
+        installation.place.stopping.set()
+        installation.receive(CreditBatch(batches_of(installation.database, run)[0].id))
+
+        put_back = batches_of(installation.database, run)[0]
+        assert issuer.requests == 0
+        assert (put_back.state, put_back.attempts, put_back.token) == (BatchState.OPEN, 0, None)
+
+        installation.place.stopping.clear()
+        pass_time(installation.database)
+        work(installation, run)
+        assert len(vouchers_of(installation.database, run)) == 3
+
+
 def test_calls_under_way_stay_within_the_issuers_limit(installation: Installation) -> None:
     with (
         SimulatedIssuer({"slow": "all"}, slow_s=0.05) as issuer,
