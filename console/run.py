@@ -102,8 +102,8 @@ def cases(
     if as_json:
         echo_json({"cases": rows})
         return
-    headers = ("case", "run", "disbursement", "reason", "state", "attempts", "opened_at", "next")
-    echo_table(headers, [[row[name] for name in headers] for row in rows], right="r r  r ")
+    headers = ("case", "run", "disbursement", "reason", "error", "state", "attempts", "opened_at", "next")
+    echo_table(headers, [[row[name] for name in headers] for row in rows], right="r r   r ")
 
 
 @app.command()
@@ -291,6 +291,7 @@ def _case_row(tx: Tx, case: Case) -> dict[str, object]:
         "run": run_code(tx.get(Run, Run.id == case.run_id)),
         "disbursement": case.disbursement_id,
         "reason": case.reason,
+        "error": case.last_error,
         "state": case.outcome or case.state,
         "attempts": case.attempts,
         "opened_at": instant_text(case.opened_at),
