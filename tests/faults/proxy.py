@@ -17,6 +17,7 @@ class Proxy:
         self._socket = socket
         self._mode = "pass"
         self._delay_s = 0.0
+        self._content = b""
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxy")
@@ -46,6 +47,10 @@ class Proxy:
     def hold_replies(self) -> None:
         """What is asked for happens, and nobody hears of it."""
         self._mode = "hold"
+
+    def hold_replies_from(self, content: bytes) -> None:
+        """As hold_replies, beginning with the first reply that has this in it."""
+        self._content, self._mode = content, "watch"
 
     def black_hole(self) -> None:
         """Everything is acknowledged, and nothing arrives."""
@@ -89,6 +94,8 @@ class Proxy:
         while chunk := await source.read(65_536):
             if self._mode == "delay":
                 await asyncio.sleep(self._delay_s)
+            if self._mode == "watch" and reply and self._content in chunk:
+                self._mode = "hold"
             if self._mode == "hole" or (self._mode == "hold" and reply):
                 self.swallowed += len(chunk)
                 continue

@@ -89,6 +89,7 @@ def bench(url: str, *, proxy: Proxy | None = None) -> Iterator[Bench]:
         worker.stop(timeout=5_000)
         with suppress(redis.RedisError):
             broker.close()
+        client.connection_pool.disconnect(inuse_connections=True)
         direct.close()
 
 
@@ -139,11 +140,13 @@ def test_fetch_whose_answer_is_lost_strands_nothing(own_redis: str, record_fault
     with Proxy(redis_socket(own_redis)) as proxy, bench(own_redis, proxy=proxy) as made:
         made.go.set()
         made.until_all_done()
-        proxy.hold_replies()
+        proxy.hold_replies_from(b'"batch_id":77')
         other = make_broker(redis_client(own_redis), namespace="bench", middleware=[])
         other.declare_queue(CREDIT_QUEUE)
         send(other, CreditBatch(77))
-        until(lambda: made.held() == 1, what="a fetch whose answer is held back")
+        other.close()
+        until(lambda: proxy.swallowed > 0, what="a fetch whose answer is held back")
+        assert made.held() == 1
         proxy.cut()
         proxy.pass_on()
         until(lambda: 77 in made.done, what="the message that was given back", within_s=RECOVERS_WITHIN_S)
