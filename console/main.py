@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -11,7 +12,7 @@ from console.demo import demo
 from console.doctor import doctor
 from console.intake import import_
 from console.start import scheduler, worker
-from models.errors import DespensaError, Exit, NoDatabase
+from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Exit, NoDatabase, RefusedByState
 
 
 def _exit_with(code: int | None, **_: object) -> None:
@@ -44,6 +45,8 @@ app.add_typer(logs.app, name="logs")
 def main() -> None:
     """Run one command. Prints what failed, and what mends it; a traceback only with --debug."""
     debug = "--debug" in sys.argv
+    # Whoever stops a service, or a timer's command, means what Ctrl-C means: finish what is held, then end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name="despensa")
     except Exception as error:  # the last one who can turn it into a message
@@ -60,6 +63,8 @@ def _translated(error: Exception) -> DespensaError:
     """An error that no command expected, by its type alone: its text may hold a family."""
     from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+        return RefusedByState("another command holds what this one needs", hint="nothing was changed; repeat it")
     if isinstance(error, DBAPIError):
         name = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', None) or ''}".strip()
         if isinstance(error, OperationalError | InterfaceError):

@@ -12,6 +12,10 @@ Why a subclass (dramatiq 2.2):
 """
 
 import hashlib
+import hmac
+import re
+import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, cast
@@ -35,6 +39,7 @@ MAINTENANCE_CHANCE = 50_000
 MESSAGE_BYTES_MAX = 4_096
 #: Dead letters decide nothing: kept a day to look at.
 DEAD_LETTER_TTL_MS = 86_400_000
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 class SafeConsumer(_RedisConsumer):
@@ -46,20 +51,22 @@ class SafeConsumer(_RedisConsumer):
 
     def ack(self, message: Any) -> None:
         """As the parent's; a quarantined message may not have said under which id Redis holds it."""
-        self._guarded(super().ack, message)
+        self._unless_stopping(super().ack, message)
         if message.actor_name == QUARANTINE_ACTOR:
-            self._guarded(self._tidy_up, give_back=False)
+            self._unless_stopping(self._tidy_up, give_back=False)
 
     def nack(self, message: Any) -> None:
         """As the parent's."""
-        self._guarded(super().nack, message)
+        self._unless_stopping(super().nack, message)
 
     def requeue(self, messages: Any) -> None:
         """As the parent's, but a failure must not end the thread that calls it: dispatch sends again."""
+        if self.broker.stopping.is_set() and self.broker.lost:
+            return  # Redis was away a moment ago; each queue's time-out would be waited for
         try:
             super().requeue(messages)  # type: ignore[no-untyped-call]
         except redis.RedisError:
-            return
+            self.broker.lost = True
 
     def __next__(self) -> Any:
         """As the parent's; a message that names another queue is acknowledged where it was found."""
@@ -77,11 +84,22 @@ class SafeConsumer(_RedisConsumer):
         mine = f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
         for message_id in client.smembers(mine):
             content = client.hget(f"{queue}.msgs", message_id)
-            if content is None or _accept(content)[1] is None:
+            accepted = None if content is None else _accept(content)[1]
+            # A forged one may name another's id: acknowledging that would leave it here for ever.
+            if accepted is None or accepted["options"]["redis_message_id"] != message_id.decode():
                 client.srem(mine, message_id)
                 client.hdel(f"{queue}.msgs", message_id)
             elif give_back:
                 self.broker.do_requeue(self.queue_name, message_id)
+
+    def _unless_stopping(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        """Dramatiq repeats a failed acknowledgement every five seconds, also while it is told to stop."""
+        try:
+            self._guarded(call, *arguments, **named)
+        except ConnectionClosed:
+            if not self.broker.stopping.is_set():
+                raise
+            self.broker.lost = True
 
     @staticmethod
     def _guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -93,6 +111,11 @@ class SafeConsumer(_RedisConsumer):
 
 class SafeRedisBroker(RedisBroker):
     """A RedisBroker whose consumers survive every Redis error."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)  # type: ignore[no-untyped-call]
+        self.stopping = threading.Event()  #: set by the workers' watchdog once this process is told to end
+        self.lost = False  #: Redis did not answer while it was stopping: nobody waits for it again
 
     @property
     def consumer_class(self) -> type[_RedisConsumer]:
@@ -107,6 +130,9 @@ class StrictEncoder(Encoder):
     the good messages fetched with the bad one, and print its content.
     """
 
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)  # of a short text, such as a name, a plain hash would tell what it was
+
     def encode(self, data: MessageData) -> bytes:
         """Compact JSON."""
         return orjson.dumps(data)
@@ -116,7 +142,7 @@ class StrictEncoder(Encoder):
         rule, accepted = _accept(data)
         if accepted is not None:
             return accepted
-        digest = hashlib.sha256(data).hexdigest()
+        digest = hmac.new(self._key, data, hashlib.sha256).hexdigest()
         return cast(
             MessageData,
             {
@@ -134,7 +160,7 @@ class StrictEncoder(Encoder):
 def make_broker(client: "redis.Redis", *, namespace: str, middleware: list[dramatiq.Middleware]) -> SafeRedisBroker:
     """The broker over this client. The middleware list is explicit: no retries, callbacks, pipelines or age limits."""
     dramatiq.set_encoder(StrictEncoder())
-    return SafeRedisBroker(  # type: ignore[no-untyped-call]
+    return SafeRedisBroker(
         client=client,
         namespace=namespace,
         middleware=middleware,
@@ -149,13 +175,14 @@ def redis_client(url: str, *, repeats: bool = True) -> "redis.Redis":
     With `repeats` a command whose answer was lost is sent once more. Not for workers: a repeated fetch gets other
     messages, and those of the first stay behind, as if somebody were working on them.
     """
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=deadlines.REDIS_S,
-        socket_connect_timeout=deadlines.REDIS_S,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), int(repeats)),
-    )
+    client = redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), int(repeats)))
+    # Afterwards: what stands in the URL's query wins over arguments, and a deadline is not for it to say.
+    client.connection_pool.connection_kwargs |= {
+        "socket_timeout": deadlines.REDIS_S,
+        "socket_connect_timeout": deadlines.REDIS_S,
+        "health_check_interval": 15,
+    }
+    return client
 
 
 def require_answer(client: "redis.Redis") -> None:
@@ -165,6 +192,7 @@ def require_answer(client: "redis.Redis") -> None:
     except redis.RedisError as error:
         raise BrokerUnreachable(
             f"Redis does not answer: {type(error).__name__}",
+            cause=type(error).__name__,
             hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL, then repeat the command",
         ) from None
 
@@ -217,15 +245,22 @@ def _broken_rule(parsed: dict[str, Any]) -> str:
     options, values = parsed["options"], parsed["kwargs"]
     if not isinstance(options, dict) or set(options) - {"version", "redis_message_id"}:
         return "unknown options"
-    if options.get("version") not in ACCEPTED_VERSIONS or not isinstance(options.get("redis_message_id"), str):
+    if type(options.get("version")) is not int or options["version"] not in ACCEPTED_VERSIONS:
         return "unknown version"
+    if not all(_is_id(each) for each in (options.get("redis_message_id"), parsed["message_id"])):
+        return "a name that is no id"
     if parsed["args"] != [] or not isinstance(values, dict) or set(values) != {field.name for field in fields(kind)}:
         return "wrong arguments"
     if any(type(value) is not int or not 0 < value < 2**63 for value in values.values()):
         return "an id that is no id"
-    if parsed["queue_name"] != kind.QUEUE or not isinstance(parsed["message_id"], str):
+    if parsed["queue_name"] != kind.QUEUE:
         return "wrong queue"
     return "" if type(parsed["message_timestamp"]) is int else "wrong timestamp"
+
+
+def _is_id(value: object) -> bool:
+    """As Dramatiq makes them. Both are logged, or stand in keys: no other text may get there."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def _redis_id(data: bytes) -> str | None:

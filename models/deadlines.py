@@ -4,6 +4,8 @@ From the inside out: a statement ends before the client gives its connection up;
 of its batch runs out; a worker told to stop has time for a lease; and whoever told it waits longer than that.
 """
 
+import time
+
 #: PostgreSQL ends a statement, or a wait for a lock, or an idle transaction, after so long.
 STATEMENT_S = 12
 LOCK_S = 10
@@ -30,3 +32,11 @@ LEASE_S = 15
 SHUTDOWN_S = 20
 #: TimeoutStopSec of systemd, terminationGracePeriodSeconds of Kubernetes: then SIGKILL, which loses seconds.
 STOP_S = 30
+
+#: Linux's monotonic clock stands still in suspend; this one does not.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def steady_s() -> float:
+    """A clock that only goes forward, and goes on while the machine is suspended: a lease does."""
+    return time.clock_gettime(_STEADY)

@@ -17,6 +17,9 @@ Messages name the thing, the fact and the next step, and never a personal value.
 
 from enum import IntEnum
 
+#: PostgreSQL's SQLSTATE for a lock that was not to be had in time, or at once.
+LOCK_NOT_AVAILABLE = "55P03"
+
 
 class Exit(IntEnum):
     """What a command tells the shell. Codes not listed here are failures."""
@@ -106,6 +109,10 @@ class BrokerUnreachable(DespensaError):
     """Redis does not answer. Nothing is lost: the database knows what is owed."""
 
     exit_code = Exit.NO_BROKER
+
+    def __init__(self, message: str, *, cause: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.cause = cause  #: the type of Redis' error: whether it is away, full or read-only
 
 
 class AnotherCommandAtWork(DespensaError):

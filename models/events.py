@@ -176,6 +176,7 @@ class RunCancelled(OfRun):
 
     cases: int
     returned_minor: int
+    notices: int
     currency: str
     operator: str
 
@@ -466,7 +467,7 @@ class MessageQuarantined(Observed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerUnreachable(Observed):
-    """Redis did not take a message. Nothing is lost: it is sent again."""
+    """Redis did not take a scheduler's message, or did not answer a worker. Nothing is lost: all is sent again."""
 
     NAME: ClassVar[str] = "broker.unreachable"
     LEVEL: ClassVar[str] = "error"

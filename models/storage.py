@@ -244,6 +244,15 @@ class Database:
         with engine.connect() as connection:
             yield Tx(connection, now=self._now)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Tx]:
+        """As `reading`, but every statement sees the same instant: for what compares tables while others write."""
+        engine = self.engine.execution_options(reading=True)
+        if self.dialect == "postgresql":  # on SQLite a reading transaction is one already
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection:
+            yield Tx(connection, now=self._now)
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()

@@ -99,5 +99,6 @@ def _has_room(broker: SafeRedisBroker, queue: str) -> bool:
 def _unreachable(error: redis.RedisError) -> BrokerUnreachable:
     return BrokerUnreachable(
         f"Redis does not take messages: {type(error).__name__}",
+        cause=type(error).__name__,
         hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL: despensa doctor",
     )

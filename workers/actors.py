@@ -33,18 +33,24 @@ class Workplace:
 def declare(broker: dramatiq.Broker, place: Workplace) -> None:
     """Declare the actors on this broker."""
 
+    # Dramatiq hands messages on while it stops; the database will have them sent to others.
+
     @dramatiq.actor(broker=broker, actor_name=CreditBatch.ACTOR, queue_name=CreditBatch.QUEUE)
     def credit_batch(batch_id: int) -> None:
-        current_attempt().outcome = _credit(place, batch_id)
+        current_attempt().outcome = "stopping" if place.stopping.is_set() else _credit(place, batch_id)
 
     @dramatiq.actor(broker=broker, actor_name=SendNotice.ACTOR, queue_name=SendNotice.QUEUE)
     def send_notice(notice_id: int) -> None:
-        current_attempt().outcome = notify.send_notice(place.database, notice_id, keys=place.webhook_keys)
+        current_attempt().outcome = "stopping" if place.stopping.is_set() else _notify(place, notice_id)
 
     @dramatiq.actor(broker=broker, actor_name=QUARANTINE_ACTOR, queue_name=CREDIT_QUEUE)
     def quarantine(digest: str, rule: str) -> None:
         place.log.observe(MessageQuarantined(digest=digest, rule=rule))
         current_attempt().outcome = "quarantined"
+
+
+def _notify(place: Workplace, notice_id: int) -> str:
+    return notify.send_notice(place.database, notice_id, keys=place.webhook_keys)
 
 
 def _credit(place: Workplace, batch_id: int) -> str:

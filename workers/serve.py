@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import dramatiq
 import redis
@@ -14,7 +14,8 @@ from dramatiq import cli
 
 from models.broker import SafeRedisBroker, make_broker, redis_client, require_answer
 from models.deadlines import SHUTDOWN_S
-from models.errors import Exit
+from models.errors import BrokerUnreachable, Exit
+from models.events import BrokerUnreachable as BrokerUnreachableEvent
 from models.events import WorkerSeen
 from models.keys import load_keys
 from models.log import Log
@@ -32,6 +33,8 @@ EMBEDDED_POLL_MS = 50
 #: SQLite has one writer; a second thread posts notices meanwhile.
 EMBEDDED_THREADS = 4
 _PR_SET_PDEATHSIG = 1
+#: Process id of the master; set by serve, before it forks.
+_master = 0
 
 
 def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedisBroker) -> Workplace:
@@ -42,7 +45,7 @@ def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedi
         pin_keys=load_keys(settings.keys, "pin"),
         webhook_keys=load_keys(settings.keys, "webhook"),
         reference_keys=load_keys(settings.keys, "reference"),
-        stopping=next(each.stopping for each in broker.middleware if isinstance(each, Watchdog)),
+        stopping=broker.stopping,
         keys_folder=settings.keys,
     )
 
@@ -58,6 +61,8 @@ def serve(*, processes: int, threads: int, redis_url: str) -> int:
     Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it.
     """
     require_answer(redis_client(redis_url))
+    global _master  # noqa: PLW0603  # forked into each worker, which must know whose child it is
+    _master = os.getpid()
     options = [
         "workers.serve:start",
         *("--processes", str(processes), "--threads", str(threads)),
@@ -79,7 +84,7 @@ def start() -> None:
     broker = worker_broker(redis_client(settings.redis_url, repeats=False), settings, log)
     declare(broker, workplace(settings, database, log, broker))
     dramatiq.set_broker(broker)
-    threading.Thread(target=_be_seen, args=(database, log), daemon=True, name="seen").start()
+    threading.Thread(target=_be_seen, args=(database, broker, log), daemon=True, name="seen").start()
 
 
 @contextmanager
@@ -97,15 +102,18 @@ def embedded_workers(broker: SafeRedisBroker) -> Iterator[None]:
         worker.stop(timeout=SHUTDOWN_S * 1000)
 
 
-def _be_seen(database: Database, log: Log) -> None:
+def _be_seen(database: Database, broker: SafeRedisBroker, log: Log) -> None:
+    """Once a minute. A worker that Redis refuses gets no message: it is not seen, and says so."""
     pause = threading.Event()
     while True:
-        try:
-            see(database, "worker")
-        except Exception:  # the database is away: the next minute tells; crediting reports its own failures
-            pause.wait(SEEN_EVERY_S)
-            continue
-        log.observe(WorkerSeen(instance=instance()))
+        with suppress(Exception):  # the database, or the log, is away: crediting reports its own failures
+            try:
+                require_answer(broker.client)
+            except BrokerUnreachable as error:
+                log.observe(BrokerUnreachableEvent(error=error.cause))
+            else:
+                see(database, "worker")
+                log.observe(WorkerSeen(instance=instance()))
         pause.wait(SEEN_EVERY_S)
 
 
@@ -115,9 +123,8 @@ def _die_with_parent() -> None:
     By SIGKILL: a master that dies while its workers boot takes a lock with it that they wait for, so that no handler
     of a milder signal ends them. What they held is taken over when its lease runs out.
     """
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != _master:  # it died before this could be told
         os._exit(int(Exit.FAILED))
 
 

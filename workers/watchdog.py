@@ -18,23 +18,24 @@ class Watchdog(dramatiq.Middleware):
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self.stopping = threading.Event()  #: set once the worker is told to stop: nothing new is begun
 
-    def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
+    def after_worker_boot(self, broker: Any, worker: Any) -> None:
         """Begin to look."""
-        threading.Thread(target=self._watch, args=(worker,), daemon=True, name="watchdog").start()
+        threading.Thread(target=self._watch, args=(worker, broker.stopping), daemon=True, name="watchdog").start()
 
-    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
-        """From here on threads end because they should."""
-        self.stopping.set()
+    def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
+        """From here on nothing new is begun, and threads end because they should."""
+        broker.stopping.set()
 
-    def _watch(self, worker: Any) -> None:
-        while not self.stopping.wait(CHECK_EVERY_S):
+    def _watch(self, worker: Any, stopping: threading.Event) -> None:
+        while not stopping.wait(CHECK_EVERY_S):
             dead = dead_threads(worker)
-            if dead and not self.stopping.is_set():
-                self._log.observe(WorkerFailed(thread=dead[0]))
-                # No clean-up: whatever this process held is taken over when its leases run out.
-                os._exit(int(Exit.FAILED))
+            if dead and not stopping.is_set():
+                try:
+                    self._log.observe(WorkerFailed(thread=dead[0]))
+                finally:  # a log that cannot be written is no reason to stay
+                    # No clean-up: whatever this process held is taken over when its leases run out.
+                    os._exit(int(Exit.FAILED))
 
 
 def dead_threads(worker: Any) -> list[str]:

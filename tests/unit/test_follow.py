@@ -34,7 +34,7 @@ def test_first_of_several_outcomes_is_the_commands(codes: list[Exit], first: Exi
     [
         (FundTooSmall(run="r", required_minor=2, available_minor=1, currency="MXN"), Exit.FAILED),
         (Misconfigured("there is no rate"), Exit.FAILED),
-        (BrokerUnreachable("gone"), Exit.NO_BROKER),
+        (BrokerUnreachable("gone", cause="ConnectionError"), Exit.NO_BROKER),
         (BooksDisagree("lines"), Exit.BOOKS_DISAGREE),
     ],
 )

@@ -26,11 +26,14 @@ def test_actor_parameters_are_the_message_fields() -> None:
         assert actor.queue_name == message.QUEUE
 
 
+ID = "0d5a7c2e-8f1b-4c3d-9e6f-7a8b9c0d1e2f"
+
+
 def a_message(**changes: object) -> dict[str, object]:
     """As Redis holds it."""
     message: dramatiq.Message[object] = dramatiq.Message(
         queue_name=CreditBatch.QUEUE, actor_name=CreditBatch.ACTOR, args=(), kwargs=arguments(CreditBatch(7)),
-        options={"version": 1, "redis_message_id": "id"},
+        options={"version": 1, "redis_message_id": ID},
     )  # fmt: skip
     return {**orjson.loads(orjson.dumps(message.asdict())), **changes}
 
@@ -53,8 +56,12 @@ def test_our_own_message_is_accepted() -> None:
         ({"kwargs": {"batch_id": 7, "amount": 1}}, "wrong arguments"),
         ({"kwargs": {}}, "wrong arguments"),
         ({"args": [7]}, "wrong arguments"),
-        ({"options": {"version": 99, "redis_message_id": "id"}}, "unknown version"),
-        ({"options": {"version": 1, "redis_message_id": "id", "pipe_target": {}}}, "unknown options"),
+        ({"options": {"version": 99, "redis_message_id": ID}}, "unknown version"),
+        ({"options": {"version": True, "redis_message_id": ID}}, "unknown version"),
+        ({"options": {"version": 1, "redis_message_id": ID, "pipe_target": {}}}, "unknown options"),
+        ({"options": {"version": 1, "redis_message_id": "Juana Núñez"}}, "a name that is no id"),
+        ({"message_id": "Juana Núñez, Calle 5"}, "a name that is no id"),
+        ({"message_id": 7}, "a name that is no id"),
         ({"options": []}, "unknown options"),
         ({"queue_name": "notify"}, "wrong queue"),
         ({"more": 1}, "wrong fields"),

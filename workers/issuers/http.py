@@ -1,6 +1,5 @@
 """Calling an issuer: one send or ask, with deadlines, and an answer that is a value. deploy/ has the protocol."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from tenacity.wait import wait_base
 
 from models.columns import instant_text
-from models.deadlines import ISSUER_CALL_S
+from models.deadlines import ISSUER_CALL_S, steady_s
 from workers.issuers.answers import ANSWER_BYTES_MAX, Answer, Credit, Response, TryLater, Unknown, of_ask, of_send
+from workers.names import bounded_connector
 
 CONNECT_TIMEOUT_S = 2
 #: Within one call, so often an issuer is tried that was not reached, or asked for a moment's patience.
@@ -53,15 +53,15 @@ class IssuerClient:
         """A client for up to `calls` calls at once, until the context ends."""
         timeout = aiohttp.ClientTimeout(total=ISSUER_CALL_S, connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(
-            timeout=timeout, trust_env=False, auto_decompress=False, connector=aiohttp.TCPConnector(limit=calls)
+            timeout=timeout, trust_env=False, auto_decompress=False, connector=bounded_connector(limit=calls)
         ) as session:
             yield cls(session, url, token)
 
     async def send(self, credit: Credit, *, until: float) -> Answer:
         """Have a credit made. The same reference, sent again within the key window, makes no second one.
 
-        No try starts after `until` on the monotonic clock. Never raises for the issuer. POST, which neither aiohttp
-        nor a proxy repeats by itself: a repeated send is ours to decide.
+        No try starts after `until` on models.deadlines' steady clock. Never raises for the issuer. POST, which neither
+        aiohttp nor a proxy repeats by itself: a repeated send is ours to decide.
         """
         body = orjson.dumps(
             {"reference": credit.reference, "amount_minor": credit.amount_minor, "currency": credit.currency}
@@ -143,7 +143,7 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
 def _is_worth_waiting(answer: Answer, *, until: float) -> bool:
     if not isinstance(answer, TryLater) or answer.retry_after_s > PATIENCE_S:
         return False
-    return time.monotonic() + max(_WAIT_S, answer.retry_after_s) < until
+    return steady_s() + max(_WAIT_S, answer.retry_after_s) < until
 
 
 class _AsAsked(wait_base):

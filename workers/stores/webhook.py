@@ -11,6 +11,7 @@ from standardwebhooks.webhooks import Webhook
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from models.deadlines import STORE_CALL_S
+from workers.names import bounded_connector
 
 CONNECT_TIMEOUT_S = 3
 #: So often a connection that was refused is tried within one attempt: nothing had left this host.
@@ -79,7 +80,12 @@ def encode(kind: str, *, now: datetime, fields: dict[str, object]) -> bytes:
 async def _deliver(webhook: Envelope) -> Answer:
     timeout = aiohttp.ClientTimeout(total=STORE_CALL_S, connect=CONNECT_TIMEOUT_S)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session:
+        async with (
+            asyncio.timeout(STORE_CALL_S),  # over both tries
+            aiohttp.ClientSession(
+                timeout=timeout, trust_env=False, auto_decompress=False, connector=bounded_connector(limit=1)
+            ) as session,
+        ):
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(aiohttp.ClientConnectorError),
                 stop=stop_after_attempt(CONNECT_TRIES),
