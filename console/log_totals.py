@@ -123,7 +123,7 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
        SUM(CASE event WHEN 'case.opened' THEN 1 WHEN 'case.resolved' THEN -1 WHEN 'run.cancelled' THEN cases
                       WHEN 'run.retried' THEN -cases ELSE 0 END) AS cases,
        COUNT(*) FILTER (WHERE event = 'case.resolved' AND outcome = 'not_owed') AS not_owed,
-       SUM(CASE event WHEN 'run.completed' THEN notices WHEN 'notice.resent' THEN 1
+       SUM(CASE event WHEN 'run.completed' THEN notices WHEN 'run.cancelled' THEN notices WHEN 'notice.resent' THEN 1
                       WHEN 'notice.delivered' THEN -1 WHEN 'notice.undelivered' THEN -1 ELSE 0 END) AS notices_due,
        COUNT(*) FILTER (WHERE event = 'notice.delivered') AS notices_delivered,
        SUM(CASE event WHEN 'notice.undelivered' THEN 1 WHEN 'notice.resent' THEN -1 ELSE 0 END) AS notices_undelivered

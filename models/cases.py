@@ -1,28 +1,39 @@
-"""Opening a case: the row and its event, in the transaction of whoever found that a line needs one."""
+"""Cases: opening one, in the transaction of whoever found that a line needs one; and which lines are in doubt."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from models.doubts import is_surely_absent
 from models.events import CaseOpened
 from models.journal import append
 from models.runs import of_run
 from models.states import CaseReason
 from models.storage import Query, Tx
-from models.tables import Case, Disbursement, Run
+from models.tables import Case, Disbursement, Issuer, Run
 
-LIST_IN_DOUBT = Query("""
--- list_in_doubt: lines of a range that their issuer credited, or may have: a send without a usable answer that was not
--- found absent since; neither vouchers, nor cases already, nor found not owed. Bounded by the batch
-SELECT i.disbursement_id AS id
+LIST_CALLED = Query("""
+-- list_called: lines of a range that were sent to their issuer and have no usable answer, or that it credited; neither
+-- vouchers, nor cases already, nor found not owed, nor in a batch of the run that will ask. Bounded by the batch
+SELECT i.disbursement_id AS id,
+       MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
+         AS doubted_first_at,
+       MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
+         AS doubted_last_at,
+       MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
+       MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
 FROM intent i LEFT JOIN answer a ON a.intent_id = i.id
 WHERE i.disbursement_id BETWEEN :first_id AND :last_id
   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = i.disbursement_id)
   AND NOT EXISTS (SELECT 1 FROM cases c
                   WHERE c.disbursement_id = i.disbursement_id AND (c.state = 'open' OR c.outcome = 'not_owed'))
-GROUP BY i.disbursement_id
-HAVING MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.id ELSE 0 END)
-     > MAX(CASE WHEN a.outcome = 'absent' THEN i.id ELSE 0 END)
-    OR MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) = 1
-ORDER BY i.disbursement_id
+  AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = :run_id AND b.state = 'open'
+                  AND i.disbursement_id BETWEEN b.first_id AND b.last_id)
+GROUP BY i.disbursement_id ORDER BY i.disbursement_id
+""")
+
+COUNT_DOUBTS = Query("""
+-- count_doubts: how often each line of a range was a case of doubt; bounded by the batch
+SELECT disbursement_id AS id, COUNT(*) AS doubts FROM cases
+WHERE disbursement_id BETWEEN :first_id AND :last_id AND reason = 'unknown' GROUP BY disbursement_id
 """)
 
 
@@ -57,12 +68,31 @@ def open_case(
         tx,
         CaseOpened(
             **of_run(tx, run), case_id=case.id, disbursement_id=disbursement_id, reason=case.reason, attempts=attempts,
-            amount_minor=line.amount_minor, currency=run.currency, error=error,
+            amount_minor=line.amount_minor, currency=run.currency,
+            # An issuer's own words stay in the case: nobody knows what it puts into a reason code.
+            error="refused" if reason == CaseReason.REJECTED else error,
         ),
     )  # fmt: skip
     return case
 
 
-def list_in_doubt(tx: Tx, *, first_id: int, last_id: int) -> list[int]:
+def list_in_doubt(tx: Tx, run: Run, *, first_id: int, last_id: int) -> list[int]:
     """The lines from `first_id` to `last_id` that may be credited at their issuer: ask before deciding anything."""
-    return [int(row.id) for row in tx.all(LIST_IN_DOUBT, first_id=first_id, last_id=last_id)]
+    issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
+    if issuer is None:
+        return []
+    key_window = timedelta(hours=issuer.key_window_hours)
+    return [
+        int(row.id)
+        for row in tx.all(LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id)
+        if row.credited
+        or not is_surely_absent(
+            doubted_first_at=row.doubted_first_at, doubted_last_at=row.doubted_last_at, absent_at=row.absent_at,
+            key_window=key_window,
+        )
+    ]  # fmt: skip
+
+
+def count_doubts(tx: Tx, *, first_id: int, last_id: int) -> dict[int, int]:
+    """How often the lines of a range were cases of doubt; those that never were are left out."""
+    return {int(row.id): int(row.doubts) for row in tx.all(COUNT_DOUBTS, first_id=first_id, last_id=last_id)}

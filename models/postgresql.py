@@ -9,6 +9,9 @@ from sqlalchemy.engine import URL
 
 from models import deadlines
 
+#: Of one process: more than a worker has threads.
+CONNECTIONS_MAX = 72
+
 
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is given up when the server does not answer in time.
@@ -38,7 +41,8 @@ def engine(url: URL, *, deadline_s: float) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         pool_size=5,
-        max_overflow=20,
+        max_overflow=CONNECTIONS_MAX - 5,
+        pool_timeout=deadlines.DATABASE_CONNECT_S,  # who finds none free gives its batch back within its lease
         hide_parameters=True,  # an error's text must not carry a family
         connect_args={
             "options": options,

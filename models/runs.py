@@ -97,8 +97,8 @@ ORDER BY r.cycle, r.location_code, r.part
 """)
 
 BLOCK_RUN = Query("""
--- block_run: remember why a tick could not go on, or that it can; nothing if that is known already
-UPDATE run SET blocked = :blocked WHERE id = :run_id AND blocked <> :blocked
+-- block_run: remember why a tick could not go on; nothing if that is known already, or another ticker went on
+UPDATE run SET blocked = :blocked WHERE id = :run_id AND blocked <> :blocked AND state IN ('planned', 'approved')
 """)
 
 

@@ -4,10 +4,11 @@ from models import books
 from models.cases import list_in_doubt, open_case
 from models.events import RunCancelled, RunStopped
 from models.journal import append
-from models.runs import lock_run, of_run
+from models.runs import lock_run, of_run, summarise
 from models.states import CaseReason, RunState
 from models.storage import Query, Tx
 from models.tables import Run
+from scheduler.close import tell_stores
 
 CANCEL_RUN = Query("""
 -- cancel_run: completed_at stays empty until its open lines are cases
@@ -99,7 +100,7 @@ def list_cancelled_runs(tx: Tx, *, limit: int = 100) -> list[int]:
 
 
 def settle_cancelled(tx: Tx, run_id: int) -> bool:
-    """Turn what is left of a cancelled run into cases and give their reserve back.
+    """Turn what is left of a cancelled run into cases, give their reserve back, and tell the stores what was credited.
 
     False while a lease is live, or a line is in doubt that is still asked for by itself: what its issuer credited
     becomes a voucher, and what it says it did not, a case like the others.
@@ -120,24 +121,31 @@ def settle_cancelled(tx: Tx, run_id: int) -> bool:
         )
     tx.execute(END_BATCHES, run_id=run_id, now=tx.now)
     tx.execute(SET_SETTLED, run_id=run_id, now=tx.now)
+    counts = summarise(tx, run_id).counts
+    notices = 0
+    if counts.credited:  # these families have vouchers: their stores must know
+        notices = tell_stores(tx, run, vouchers=counts.credited, amount_minor=counts.credited_minor)
     append(
         tx,
         RunCancelled(
             **of_run(tx, run), cases=cases, returned_minor=sum(share.amount_minor for share in shares),
-            currency=run.currency, operator=tx.operator,
+            notices=notices, currency=run.currency, operator=tx.operator,
         ),
     )  # fmt: skip
     return True
 
 
 def _open_doubts(tx: Tx, run: Run) -> int:
-    """Cases, due at once, for the lines of stopped batches that may be credited at the issuer. Returns how many."""
+    """Cases, due at once, for the lines of stopped batches that may be credited at the issuer. Returns how many.
+
+    What a batch asks for already is no new case: otherwise each tick would add one.
+    """
     cases = [
         open_case(
             tx, run, line_id, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN, attempts=batch.attempts,
             error="stopped in mid-call", next_attempt_at=tx.now,
         )
         for batch in tx.all(LIST_STOPPED_BATCHES, run_id=run.id)
-        for line_id in list_in_doubt(tx, first_id=batch.first_id, last_id=batch.last_id)
+        for line_id in list_in_doubt(tx, run, first_id=batch.first_id, last_id=batch.last_id)
     ]  # fmt: skip
     return len(cases)

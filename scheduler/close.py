@@ -29,8 +29,9 @@ WHERE id = :run_id AND state IN ('released', 'completed_with_cases')
 """)
 
 LAST_NOTICE = Query("""
--- last_notice: the number of the last notice of a run to a store
-SELECT COALESCE(MAX(number), 0) FROM notice WHERE run_id = :run_id AND store_id = :store_id
+-- last_notice: what a store was last told about a run, or is about to be
+SELECT number, vouchers, amount_minor FROM notice WHERE run_id = :run_id AND store_id = :store_id
+ORDER BY number DESC LIMIT 1
 """)
 
 
@@ -45,16 +46,16 @@ def close(tx: Tx, run_id: int) -> bool:
     # Asked again under the run's lock: retry and split add batches only while they hold it.
     if run.state != RunState.RELEASED or tx.scalar(COUNT_UNFINISHED, run_id=run_id) > 0:
         return False
-    complete(tx, run, tell_stores=True)
+    complete(tx, run)
     return True
 
 
-def complete(tx: Tx, run: Run, *, tell_stores: bool) -> None:
+def complete(tx: Tx, run: Run) -> None:
     """Set the finished state that fits the open cases; the caller holds the run's lock."""
     counts = summarise(tx, run.id).counts
     state = RunState.COMPLETED_WITH_CASES if counts.cases else RunState.COMPLETED
     tx.execute(SET_COMPLETED, run_id=run.id, state=str(state), now=tx.now)
-    notices = _tell_stores(tx, run, vouchers=counts.credited, amount_minor=counts.credited_minor) if tell_stores else 0
+    notices = tell_stores(tx, run, vouchers=counts.credited, amount_minor=counts.credited_minor)
     append(
         tx,
         RunCompleted(
@@ -65,21 +66,25 @@ def complete(tx: Tx, run: Run, *, tell_stores: bool) -> None:
     )  # fmt: skip
 
 
-def complete_if_settled(tx: Tx, run_id: int, *, tell_stores: bool) -> None:
+def complete_if_settled(tx: Tx, run_id: int) -> None:
     """After a person resolved the last case of a finished run: the run is completed."""
     run = lock_run(tx, run_id, states=tuple(RunState), verb="completed")
     if run.state == RunState.COMPLETED_WITH_CASES and summarise(tx, run_id).counts.cases == 0:
-        complete(tx, run, tell_stores=tell_stores)
+        complete(tx, run)
 
 
-def _tell_stores(tx: Tx, run: Run, *, vouchers: int, amount_minor: int) -> int:
-    stores = tx.list(Store, Store.location_code == run.location_code, Store.active)
-    for store in stores:
+def tell_stores(tx: Tx, run: Run, *, vouchers: int, amount_minor: int) -> int:
+    """A notice for each store that was not told just this before. Returns how many. The caller holds the run's lock."""
+    made = 0
+    for store in tx.list(Store, Store.location_code == run.location_code, Store.active):
+        last = tx.first(LAST_NOTICE, run_id=run.id, store_id=store.id)
+        if last is not None and (last.vouchers, last.amount_minor) == (vouchers, amount_minor):
+            continue
         tx.add(
             Notice(
                 run_id=run.id,
                 store_id=store.id,
-                number=int(tx.scalar(LAST_NOTICE, run_id=run.id, store_id=store.id)) + 1,
+                number=last.number + 1 if last else 1,
                 webhook_id=f"msg_{uuid.uuid4().hex}",
                 vouchers=vouchers,
                 amount_minor=amount_minor,
@@ -87,4 +92,5 @@ def _tell_stores(tx: Tx, run: Run, *, vouchers: int, amount_minor: int) -> int:
                 next_attempt_at=tx.now,
             )
         )
-    return len(stores)
+        made += 1
+    return made

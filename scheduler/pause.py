@@ -23,8 +23,9 @@ UPDATE run SET state = 'released', blocked = '' WHERE id = :run_id AND state = '
 """)
 
 RESUME_BATCHES = Query("""
--- resume_batches: with fresh attempts, since a person has looked
-UPDATE batch SET state = 'open', attempts = 0, stamped_at = NULL, next_attempt_at = :now, given_back_at = NULL
+-- resume_batches: with fresh attempts, since a person has looked; one that is under way counts
+UPDATE batch SET state = 'open', attempts = CASE WHEN lease_until >= :now THEN 1 ELSE 0 END, stamped_at = NULL,
+                 next_attempt_at = :now, given_back_at = NULL
 WHERE run_id = :run_id AND state = 'paused'
 """)
 

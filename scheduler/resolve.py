@@ -7,7 +7,7 @@ from models.journal import append
 from models.runs import of_run
 from models.states import CaseOutcome, CaseState, RunState
 from models.storage import Query, Tx
-from models.tables import Case, Disbursement, Run
+from models.tables import Case, Disbursement, Run, run_code
 from scheduler.close import complete_if_settled
 
 EVIDENCE_MAX = 200
@@ -16,6 +16,13 @@ CLOSE_CASE = Query("""
 -- close_case: with what a person found
 UPDATE cases SET state = 'closed', outcome = :outcome, closed_at = :now, closed_by = :closed_by, evidence = :evidence
 WHERE id = :case_id AND state = 'open'
+""")
+
+COUNT_CREDITS = Query("""
+-- count_credits: whether a line has a voucher, or its issuer said that it credited it
+SELECT (SELECT COUNT(*) FROM voucher WHERE id = :disbursement_id)
+     + (SELECT COUNT(*) FROM intent i JOIN answer a ON a.intent_id = i.id
+        WHERE i.disbursement_id = :disbursement_id AND a.outcome = 'credited')
 """)
 
 INSERT_VOUCHER = Query("""
@@ -39,20 +46,28 @@ def resolve_paid(tx: Tx, case_id: int, *, evidence: str, key_version: int) -> Ca
         tx, fund_id=case.fund_id, run_id=run.id, case_id=case.id, amount_minor=line.amount_minor, currency=run.currency
     )
     _close(tx, run, case, line, outcome=CaseOutcome.PAID, evidence=evidence.strip())
-    complete_if_settled(tx, run.id, tell_stores=True)
+    complete_if_settled(tx, run.id)
     return case
 
 
 def resolve_not_owed(tx: Tx, case_id: int) -> Case:
-    """The line was not owed: give its reserve back. It is never credited. Raises RefusedByState for a closed case."""
+    """The line was not owed: give its reserve back. It is never credited.
+
+    Raises RefusedByState for a closed case, and for a line that its issuer is known to have credited.
+    """
     run, case, line = _lock(tx, case_id)
+    if tx.scalar(COUNT_CREDITS, disbursement_id=line.id) > 0:
+        raise RefusedByState(
+            f"the line of case {case_id} was credited by its issuer: it is owed, and paid",
+            hint=f"despensa run retry {run_code(run)} --case {case_id}: its voucher is made from the issuer's answer",
+        )
     if case.reserved:
         books.unreserve(
             tx, fund_id=case.fund_id, run_id=run.id, case_id=case.id, amount_minor=line.amount_minor,
             currency=run.currency,
         )  # fmt: skip
     _close(tx, run, case, line, outcome=CaseOutcome.NOT_OWED, evidence="")
-    complete_if_settled(tx, run.id, tell_stores=False)
+    complete_if_settled(tx, run.id)
     return case
 
 

@@ -123,7 +123,13 @@ def retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
         COVER_CASES, run_id=run_id, first_id=first_id, last_id=last_id, batch_lines=run.batch_lines_max, now=tx.now,
         **chosen,
     )  # fmt: skip
-    tx.execute(CLOSE_CASES, run_id=run_id, now=tx.now, closed_by=tx.operator, **chosen)
+    closed = tx.execute(CLOSE_CASES, run_id=run_id, now=tx.now, closed_by=tx.operator, **chosen)
+    if closed != forecast.cases or closed != sum(share.cases for share in shares):
+        # Each statement looks anew. Who changes cases holds the run, so this is a defect; but a line whose case is
+        # closed and that no batch covers would be forgotten.
+        raise RefusedByState(
+            f"the cases of run {run_code(run)} changed while they were being retried", hint="repeat the command"
+        )
     tx.execute(REOPEN_RUN, run_id=run_id)
     append(
         tx,

@@ -1,7 +1,10 @@
 """The sweep: what nobody else would come back to: exhausted batches, due cases, families without a line."""
 
+from datetime import timedelta
+
 from models.calendar import Cycle
-from models.cases import list_in_doubt, open_case
+from models.cases import count_doubts, list_in_doubt, open_case
+from models.doubts import PUT_OFF_MAX, ask_again_at
 from models.events import BatchSplit
 from models.journal import append
 from models.runs import of_run
@@ -15,6 +18,11 @@ from scheduler.pause import pause
 PARTS = 32
 #: So many exhausted batches of a run with no success between are no longer poison: the run is paused.
 EXHAUSTED_MAX = 3
+#: Batches that are sent together fail together, and their mates succeed just before: that is "between", too. The takes
+#: of one batch lie within two leases and two resends.
+TRIED_WITHIN = timedelta(seconds=60)
+#: Who can be called for becomes a case at PUT_OFF_MAX (workers.outside); this is for who cannot, for want of a token.
+NOT_CALLED_MAX = PUT_OFF_MAX + timedelta(hours=1)
 
 RUNS_WITH_EXHAUSTED = Query("""
 -- runs_with_exhausted: runs with open batches that were taken too often and that nobody holds
@@ -30,14 +38,54 @@ WHERE run_id = :run_id AND state = 'open' AND attempts >= :takes_max AND (lease_
 ORDER BY id LIMIT :limit
 """)
 
-COUNT_EXHAUSTED_SINCE_SUCCESS = Query("""
--- count_exhausted_since_success: one run's exhausted batches, open or already split, since its last credit
+COUNT_EXHAUSTED = Query("""
+-- count_exhausted: one run's exhausted batches: open, or ended since :since_at
 SELECT COUNT(*) FROM batch b
 WHERE b.run_id = :run_id AND b.attempts >= :takes_max
   AND ((b.state = 'open' AND (b.lease_until IS NULL OR b.lease_until < :now))
-       OR (b.state IN ('split', 'stopped')
-           AND b.ended_at > COALESCE((SELECT MAX(credited_at) FROM batch WHERE run_id = :run_id AND state = 'done'),
-                                     (SELECT released_at FROM run WHERE id = :run_id))))
+       OR (b.state IN ('split', 'stopped') AND b.ended_at > :since_at))
+""")
+
+LAST_SUCCESS = Query("""
+-- last_success: when a batch of the run was last credited
+SELECT MAX(credited_at) AS credited_at FROM batch WHERE run_id = :run_id AND state = 'done'
+""")
+
+LAST_DECISION = Query("""
+-- last_decision: when the run was last released, resumed or retried; and when a person last resumed it
+SELECT MAX(recorded_at) AS decided_at,
+       MAX(CASE WHEN event = 'run.resumed' THEN recorded_at END) AS resumed_at
+FROM journal WHERE run_id = :run_id AND event IN ('run.released', 'run.resumed', 'run.retried')
+""")
+
+RUNS_PUT_OFF = Query("""
+-- runs_put_off: runs with batches of an outside issuer that were given back since :since_at, and that nobody holds
+SELECT DISTINCT b.run_id FROM batch b JOIN run r ON r.id = b.run_id JOIN issuer i ON i.programme_id = r.programme_id
+WHERE b.state = 'open' AND b.given_back_at < :since_at AND (b.lease_until IS NULL OR b.lease_until < :now)
+ORDER BY b.run_id LIMIT 100
+""")
+
+LIST_PUT_OFF = Query("""
+-- list_put_off: one run's batches that were given back since :since_at, and that nobody holds
+SELECT id FROM batch
+WHERE run_id = :run_id AND state = 'open' AND given_back_at < :since_at AND (lease_until IS NULL OR lease_until < :now)
+ORDER BY id LIMIT 100
+""")
+
+END_PUT_OFF = Query("""
+-- end_put_off: its lines become cases, unless a worker took it meanwhile
+UPDATE batch SET state = 'stopped', ended_at = :now, token = NULL, lease_until = NULL
+WHERE id = :batch_id AND state = 'open' AND given_back_at < :since_at AND (lease_until IS NULL OR lease_until < :now)
+""")
+
+LIST_UNSETTLED = Query("""
+-- list_unsettled: lines of a range that have no voucher, no open case, and were not found not owed; bounded by a batch
+SELECT d.id FROM disbursement d
+WHERE d.id BETWEEN :first_id AND :last_id
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM cases c
+                  WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+ORDER BY d.id
 """)
 
 END_BATCH = Query("""
@@ -83,15 +131,28 @@ def sweep_exhausted(tx: Tx, run_id: int) -> int:
     run = tx.get(Run, Run.id == run_id, lock=True)
     if run.state not in (RunState.RELEASED, RunState.CANCELLED):
         return 0
-    released = run.state == RunState.RELEASED
-    if (
-        released
-        and tx.scalar(COUNT_EXHAUSTED_SINCE_SUCCESS, run_id=run_id, takes_max=TAKES_MAX, now=tx.now) >= EXHAUSTED_MAX
-    ):
+    if run.state == RunState.RELEASED and _nothing_succeeds(tx, run):
         pause(tx, run_id, reason="three batches failed with no success between", operator="sweep")
         return 0
     rows = tx.all(LIST_EXHAUSTED, run_id=run_id, takes_max=TAKES_MAX, now=tx.now, limit=EXHAUSTED_MAX)
     return sum(_end(tx, run, tx.get(Batch, Batch.id == row.id)) for row in rows)
+
+
+def runs_put_off(tx: Tx) -> list[int]:
+    """Runs with lines that could not be called for since more than a day."""
+    return [row.run_id for row in tx.all(RUNS_PUT_OFF, since_at=tx.now - NOT_CALLED_MAX, now=tx.now)]
+
+
+def sweep_put_off(tx: Tx, run_id: int) -> int:
+    """Make cases for a person of lines that could not be called for since more than a day. Returns how many batches."""
+    run = tx.get(Run, Run.id == run_id, lock=True)
+    since_at = tx.now - NOT_CALLED_MAX
+    ended = 0
+    for row in tx.all(LIST_PUT_OFF, run_id=run_id, since_at=since_at, now=tx.now):
+        if tx.execute(END_PUT_OFF, batch_id=row.id, since_at=since_at, now=tx.now) == 1:
+            _make_cases(tx, run, tx.get(Batch, Batch.id == row.id), ask_again=False)
+            ended += 1
+    return ended
 
 
 def list_latecomers(tx: Tx, cycle: Cycle) -> list[tuple[int, str]]:
@@ -105,7 +166,7 @@ def _end(tx: Tx, run: Run, batch: Batch) -> int:
     if tx.execute(END_BATCH, batch_id=batch.id, state=state, takes_max=TAKES_MAX, now=tx.now) != 1:
         return 0
     if batch.lines == 1:
-        _open_case(tx, run, batch)
+        _make_cases(tx, run, batch, ask_again=True)
     else:
         parts = tx.execute(
             INSERT_PARTS, run_id=run.id, fund_id=batch.fund_id, first_id=batch.first_id, last_id=batch.last_id,
@@ -121,11 +182,33 @@ def _end(tx: Tx, run: Run, batch: Batch) -> int:
     return 1
 
 
-def _open_case(tx: Tx, run: Run, batch: Batch) -> None:
+def _nothing_succeeds(tx: Tx, run: Run) -> bool:
+    """Whether so much fails that it cannot be poison: with no success between, and not yet looked at by a person.
+
+    Once a person has resumed the run, what fails is split although nothing succeeds: three families whose lines fail
+    must not stop the others for ever.
+    """
+    decision = tx.one(LAST_DECISION, run_id=run.id)
+    success_at = tx.scalar(LAST_SUCCESS, run_id=run.id)
+    if success_at is not None and success_at > tx.now - TRIED_WITHIN:
+        return False
+    if decision.resumed_at is not None and (success_at is None or decision.resumed_at > success_at):
+        return False
+    since_at = max(at for at in (decision.decided_at, success_at, run.released_at) if at is not None)
+    exhausted = tx.scalar(COUNT_EXHAUSTED, run_id=run.id, takes_max=TAKES_MAX, since_at=since_at, now=tx.now)
+    return int(exhausted) >= EXHAUSTED_MAX
+
+
+def _make_cases(tx: Tx, run: Run, batch: Batch, *, ask_again: bool) -> None:
+    """Of what is not settled yet of an ended batch. Whoever may be credited at the issuer is asked for, if at all."""
     assert batch.fund_id is not None  # an open batch has its fund
-    # Its workers may have died between the call and the answer: then it is asked for, before anybody decides.
-    in_doubt = bool(list_in_doubt(tx, first_id=batch.first_id, last_id=batch.last_id))
-    open_case(
-        tx, run, batch.first_id, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN if in_doubt else CaseReason.DEAD,
-        attempts=batch.attempts, error=batch.last_error, next_attempt_at=tx.now if in_doubt else None,
-    )  # fmt: skip
+    span = {"first_id": batch.first_id, "last_id": batch.last_id}
+    unsettled = [int(row.id) for row in tx.all(LIST_UNSETTLED, **span)]
+    in_doubt = set(list_in_doubt(tx, run, **span))
+    doubts = count_doubts(tx, **span)
+    for line in unsettled:
+        again_at = ask_again_at(doubts.get(line, 0), now=tx.now) if ask_again and line in in_doubt else None
+        open_case(
+            tx, run, line, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN if line in in_doubt else CaseReason.DEAD,
+            attempts=batch.attempts, error=batch.last_error, next_attempt_at=again_at,
+        )  # fmt: skip

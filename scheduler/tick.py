@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, local_cycle, slots_within_reach
-from models.errors import BrokerUnreachable, DespensaError, FundTooSmall
+from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
 from models.events import RunBlocked, SchedulerSeen, TickFailed
 from models.journal import append
@@ -32,15 +32,15 @@ from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.release import release
 from scheduler.retry import Choice, retry, runs_with_due_cases
 from scheduler.seal import emit, seal
-from scheduler.sweep import list_latecomers, runs_with_exhausted, sweep_exhausted
+from scheduler.sweep import list_latecomers, runs_put_off, runs_with_exhausted, sweep_exhausted, sweep_put_off
 
 #: How often a ticker looks for families without a line: a scan of the enrolments.
 LATECOMERS_EVERY = timedelta(minutes=1)
 SEEN_EVERY = timedelta(minutes=1)
 
 LIST_UNRELEASED = Query("""
--- list_unreleased: runs whose payday has come and that are not released
-SELECT id, state FROM run WHERE state IN ('planned', 'approved') AND opens_at <= :payday_at ORDER BY id LIMIT 1000
+-- list_unreleased: runs whose payday has come and that are not released; those that wait for a person, too
+SELECT id, state FROM run WHERE state IN ('planned', 'approved') AND opens_at <= :payday_at ORDER BY id LIMIT 100000
 """)
 
 
@@ -97,6 +97,7 @@ class Ticker:
         with self._step("dispatch", result):
             result.sent += dispatch(self.database, self.broker)
         self._each("sweep", runs_with_exhausted, sweep_exhausted, result, "ended")
+        self._each("sweep", runs_put_off, sweep_put_off, result, "ended")
         self._each("cancel", list_cancelled_runs, settle_cancelled, result, "ended")
         self._each("retry", runs_with_due_cases, _retry_due, result, "ended")
         self._each("close", list_finished_runs, close, result, "closed")
@@ -194,7 +195,7 @@ class Ticker:
         except BrokerUnreachable as error:
             result.broker_down = True
             result.errors.append(error)
-            self.log.observe(BrokerUnreachableEvent(error=type(error).__name__))
+            self.log.observe(BrokerUnreachableEvent(error=error.cause))
         except DespensaError as error:
             result.errors.append(error)
             self.log.observe(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
@@ -227,6 +228,10 @@ def advance(database: Database, run_id: int, *, now: datetime) -> bool:
     except FundTooSmall as error:
         with database.transaction() as tx:
             block(tx, tx.get(Run, Run.id == run_id), "funds", error=error)
+        raise
+    except BooksDisagree:
+        with database.transaction() as tx:
+            block(tx, tx.get(Run, Run.id == run_id), "books: the lines are not those that were approved")
         raise
     return True
 

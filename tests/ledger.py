@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from models.reconcile import reconcile
 from models.storage import Database
-from models.tables import Batch, Case, Issuer, Notice, Run, Store
+from models.tables import Batch, Case, Intent, Issuer, Notice, Run, Store
 from scheduler.sweep import sweep_exhausted
 from tests.builders import batches_of
 from workers.credit import TAKES_MAX, Lease, take_batch
@@ -14,7 +14,7 @@ from workers.credit import TAKES_MAX, Lease, take_batch
 
 def assert_books_agree(database: Database) -> None:
     """Every check of `run reconcile`."""
-    with database.reading() as tx:
+    with database.snapshot() as tx:
         assert [each.as_json() for each in reconcile(tx)] == []
 
 
@@ -54,6 +54,16 @@ def pass_time(database: Database) -> None:
         tx.connection.execute(update(Case).where(Case.next_attempt_at.is_not(None)).values(next_attempt_at=past))  # type: ignore[union-attr]
         tx.connection.execute(update(Issuer).values(breaker_until=past))
         tx.connection.execute(update(Store).values(breaker_until=None))
+
+
+def age_calls(database: Database, age: timedelta) -> None:
+    """As if every call had been made so much earlier: its rows are evidence, so their guard is lifted for it."""
+    with database.transaction() as tx:
+        if tx.dialect == "sqlite":
+            tx.connection.execute(text("DROP TRIGGER IF EXISTS intent_refuses_update"))
+        else:
+            tx.connection.execute(text("ALTER TABLE intent DISABLE TRIGGER intent_refuses_change"))
+        tx.connection.execute(update(Intent).values(recorded_at=tx.now - age))
 
 
 def exhaust(database: Database, batch: Batch) -> Lease:

@@ -6,15 +6,15 @@ the disbursement: a second voucher for a line is a defect, and rolls back.
 """
 
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from models import books
-from models.deadlines import LEASE_S
+from models.deadlines import LEASE_S, steady_s
 from models.errors import DespensaError
 from models.events import BatchCredited
 from models.journal import append
@@ -31,8 +31,10 @@ RETRY_AFTER_S = 5
 STUCK_AFTER = timedelta(minutes=5)
 #: How long a worker tries to tell the database that it gives a batch back: a restart of PostgreSQL fits in.
 GIVE_BACK_WITHIN_S = 60
+#: The database does not answer, or has no connection to spare.
+AWAY_ERRORS = (OperationalError, InterfaceError, NoConnectionFree)
 #: Trouble of the place, not of the batch: the attempt is given back.
-PLACE_ERRORS = (OperationalError, InterfaceError, InternalError, ProgrammingError, DespensaError, OSError)
+PLACE_ERRORS = (*AWAY_ERRORS, InternalError, ProgrammingError, DespensaError, OSError, MemoryError)
 
 TAKE_BATCH = Query("""
 -- take_batch: own an open batch without a live lease, and count the attempt
@@ -73,7 +75,8 @@ WHERE id = :batch_id AND token = :token AND state = 'open'
 
 RETURN_BATCH = Query("""
 -- return_batch: end a lease without success; :given_back is 1 where the attempt is not counted
-UPDATE batch SET token = NULL, lease_until = NULL, attempts = attempts - :given_back,
+UPDATE batch SET token = NULL, lease_until = NULL,
+                 attempts = CASE WHEN attempts > 0 THEN attempts - :given_back ELSE 0 END,
                  next_attempt_at = :next_attempt_at, last_error = :last_error,
                  given_back_at = CASE WHEN :given_back = 1 THEN COALESCE(given_back_at, :now) ELSE given_back_at END
 WHERE id = :batch_id AND token = :token
@@ -82,12 +85,11 @@ WHERE id = :batch_id AND token = :token
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a batch until `until`, by the database's clock."""
+    """The right to work on a batch, which its row holds until `lease_until`."""
 
     batch_id: int
     token: str
-    until: datetime
-    began: float  #: this host's monotonic clock before the take: it ends LEASE_S later at the latest
+    began: float  #: this host's steady clock before the take: it ends LEASE_S later at the latest
     access: Access | None  #: to the outside issuer that credits it; None in the closed loop
 
 
@@ -115,18 +117,23 @@ def take_batch(database: Database, batch_id: int) -> Lease | None:
 
     None also where nobody may call its issuer now: it was then postponed.
     """
-    token, began = secrets.token_hex(16), time.monotonic()
-    with database.transaction() as tx:
-        # Losing this commit in a crash of the database loses a lease, which then fences nobody's work: harmless.
-        tx.commit_asynchronously()
-        access = find_access(tx, batch_id)
-        if access is not None and hold_back(tx, batch_id, access):
-            return None
-        until = tx.now + seconds(LEASE_S)
-        taken = tx.execute(
-            TAKE_BATCH, batch_id=batch_id, token=token, lease_until=until, now=tx.now, takes_max=TAKES_MAX
-        )
-    return Lease(batch_id, token, until, began, access) if taken == 1 else None
+    token, began = secrets.token_hex(16), steady_s()
+    try:
+        with database.transaction() as tx:
+            # Losing this commit in a crash of the database loses a lease, which then fences nobody's work: harmless.
+            tx.commit_asynchronously()
+            access = find_access(tx, batch_id)
+            if access is not None and hold_back(tx, batch_id, access):
+                return None
+            taken = tx.execute(
+                TAKE_BATCH, batch_id=batch_id, token=token, lease_until=tx.now + seconds(LEASE_S), now=tx.now,
+                takes_max=TAKES_MAX,
+            )  # fmt: skip
+    except AWAY_ERRORS as error:
+        # The commit may have been made, and its answer lost: an attempt that nobody works on must not be counted.
+        return_batch(database, Lease(batch_id, token, began, None), error)
+        raise
+    return Lease(batch_id, token, began, access) if taken == 1 else None
 
 
 def credit_batch(database: Database, lease: Lease, *, key_version: int) -> Credited | None:
@@ -162,7 +169,7 @@ def return_batch(database: Database, lease: Lease, error: Exception) -> Failure:
     given_back = isinstance(error, PLACE_ERRORS)
     constraint, sqlstate = describe(error)
     retrying = Retrying(
-        retry=retry_if_exception_type((OperationalError, InterfaceError)),
+        retry=retry_if_exception_type(AWAY_ERRORS),
         stop=stop_after_delay(GIVE_BACK_WITHIN_S),
         wait=wait_random_exponential(multiplier=0.1, max=3),
         reraise=True,
@@ -220,5 +227,6 @@ def _return(
             RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=int(given_back), last_error=error,
             next_attempt_at=tx.now + seconds(wait_s), now=tx.now,
         )  # fmt: skip
-        since = tx.get(Batch, Batch.id == lease.batch_id).given_back_at
+        batch = tx.find(Batch, Batch.id == lease.batch_id)
+        since = batch.given_back_at if batch else None
         return since if since is not None and since < tx.now - STUCK_AFTER else None

@@ -7,10 +7,11 @@ or not called in time: covered by a new batch, so that its mates are settled now
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from models import books
-from models.cases import open_case
+from models.cases import count_doubts, open_case
+from models.doubts import PUT_OFF_MAX, ask_again_at, sure_from
 from models.errors import DespensaError
 from models.keys import KeyRing
 from models.states import BatchState, CaseReason
@@ -18,21 +19,8 @@ from models.storage import Database, Query, Tx, seconds
 from models.tables import Batch, Run
 from workers.credit import LOCK_BATCH, RETRY_AFTER_S, Credited, Lease, finish_batch, put_off
 from workers.issuers.answers import RETRY_AFTER_S_MAX, TryLater
-from workers.issuers.calls import PROCESSING, Line, Work, begin, call_for
+from workers.issuers.calls import Line, Work, begin, call_for
 from workers.issuers.slots import Health
-
-#: Wait before a line in doubt is asked for again, by how often it was a case already; then a person looks.
-ASK_AGAIN = (
-    timedelta(seconds=5),
-    timedelta(seconds=30),
-    timedelta(minutes=2),
-    timedelta(minutes=10),
-    timedelta(hours=1),
-    timedelta(hours=6),
-    timedelta(hours=18),
-)
-#: A line that an issuer puts off for so long becomes a case. Source: design.md, Poison.
-PUT_OFF_MAX = timedelta(hours=24)
 
 INSERT_CREDITED = Query("""
 -- insert_credited: vouchers for the lines of a range that the issuer credited, as INSERT_VOUCHERS has it
@@ -45,12 +33,6 @@ WHERE d.id BETWEEN :first_id AND :last_id
   AND NOT EXISTS (SELECT 1 FROM cases c
                   WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
 RETURNING id
-""")
-
-COUNT_DOUBTS = Query("""
--- count_doubts: how often each line of a range was a case of doubt; bounded by the batch
-SELECT disbursement_id AS id, COUNT(*) AS doubts FROM cases
-WHERE disbursement_id BETWEEN :first_id AND :last_id AND reason = 'unknown' GROUP BY disbursement_id
 """)
 
 
@@ -101,7 +83,11 @@ def settle(database: Database, work: Work, *, key_version: int) -> Outcome:
                 tx, work.lease, run_id=run.id, fund_id=batch.fund_id,
                 vouchers=credited.vouchers, amount_minor=credited.amount_minor,
             )  # fmt: skip
-            _cover(tx, run, ends.put_off, fund_id=batch.fund_id, given_back_at=batch.given_back_at or tx.now)
+            since = batch.given_back_at or tx.now
+            _cover(tx, run, [line for line in ends.put_off if line.was_called], batch.fund_id, given_back_at=since)
+            # Where the issuer answers others, those that were not called yet were only not called yet.
+            waiting = [line for line in ends.put_off if not line.was_called]
+            _cover(tx, run, waiting, batch.fund_id, given_back_at=None if work.was_answered else since)
             return Outcome(credited, len(ends.cases), len(ends.put_off), health=work.health)
     reason = ends.put_off[0].last
     error = reason.detail if reason else "not called"
@@ -127,7 +113,7 @@ class _Ends:
 
 def _ends(tx: Tx, work: Work, *, given_back_at: datetime | None) -> _Ends:
     """To what end each line comes that was not credited."""
-    doubts = {row.id: int(row.doubts) for row in tx.all(COUNT_DOUBTS, first_id=work.first_id, last_id=work.last_id)}
+    doubts = count_doubts(tx, first_id=work.first_id, last_id=work.last_id)
     too_long = given_back_at is not None and given_back_at < tx.now - PUT_OFF_MAX
     ends = _Ends([], [])
     for line in work.lines:
@@ -142,24 +128,32 @@ def _ends(tx: Tx, work: Work, *, given_back_at: datetime | None) -> _Ends:
 
 
 def _case_of(line: Line, work: Work, *, doubts: int, too_long: bool, now: datetime) -> _CaseOf | None:
-    """Why a line that was not credited becomes a case; None where it is put off."""
-    detail = line.last.detail if line.last else ""
-    if line.rejected:
-        return _CaseOf(CaseReason.REJECTED, detail, doubts + 1)
-    if line.in_doubt:
-        again_at = None if line.window_over or doubts >= len(ASK_AGAIN) else now + ASK_AGAIN[doubts]
-        return _CaseOf(
-            CaseReason.UNKNOWN, "the key window is over" if line.window_over else detail, doubts + 1, again_at
-        )
-    if work.ask_only:
-        # An ask may have overtaken a send that the issuer still has in hand: only a later one is the last word.
-        sure_at = (line.doubted_last_at or now - PROCESSING) + PROCESSING
-        if now < sure_at:
-            return _CaseOf(CaseReason.UNKNOWN, "absent so far", doubts + 1, sure_at)
+    """Why a line that was not credited becomes a case; None where it is put off, which spends no attempt."""
+    if line.surely_absent and work.ask_only:
         return _CaseOf(CaseReason.STOPPED, "", doubts)
+    if line.surely_absent and line.window_over:
+        return _CaseOf(CaseReason.UNKNOWN, "absent, and the key window is over", doubts + 1)
+    if line.last is None or isinstance(line.last, TryLater):
+        # What was never called for is not given up here, however long it has waited: the sweep bounds that.
+        if not too_long or not line.was_called:
+            return None
+        reason = CaseReason.DEAD if line.surely_absent else CaseReason.UNKNOWN
+        return _CaseOf(reason, f"put off for a day: {line.last.detail if line.last else ''}", doubts + 1)
+    if line.rejected and line.surely_absent:
+        return _CaseOf(CaseReason.REJECTED, line.last.detail, doubts + 1)
+    if line.in_doubt:
+        again_at = None if line.window_over else ask_again_at(doubts, now=now)
+        return _CaseOf(
+            CaseReason.UNKNOWN, "the key window is over" if line.window_over else line.last.detail, doubts + 1, again_at
+        )
     if line.window_over:
         return _CaseOf(CaseReason.UNKNOWN, "absent, and the key window is over", doubts + 1)
-    return _CaseOf(CaseReason.DEAD, f"put off for a day: {detail}", doubts + 1) if too_long else None
+    if not work.ask_only and not line.rejected:
+        return None  # absent: there was no time left to send it again
+    # The answer may have overtaken a send that the issuer still has in hand: only a later one is the last word.
+    assert line.doubted_last_at is not None  # otherwise it would be surely absent
+    again_at = max(now, sure_from(line.doubted_last_at))
+    return _CaseOf(CaseReason.UNKNOWN, "refused so far" if line.rejected else "absent so far", doubts + 1, again_at)
 
 
 def _insert_vouchers(tx: Tx, work: Work, *, key_version: int) -> Credited:
@@ -187,7 +181,7 @@ def _open_case(tx: Tx, run: Run, line: Line, case: _CaseOf, *, fund_id: int) -> 
         )
 
 
-def _cover(tx: Tx, run: Run, lines: Sequence[Line], *, fund_id: int, given_back_at: datetime) -> None:
+def _cover(tx: Tx, run: Run, lines: Sequence[Line], fund_id: int, *, given_back_at: datetime | None) -> None:
     """New batches over exactly these lines: unbroken stretches of ids, on the same fund."""
     stretches: list[list[Line]] = []
     for line in sorted(lines, key=lambda each: each.id):

@@ -29,6 +29,21 @@ KEYS = {
     "issuer": ("url", "calls_max", "key_window_hours"),
 }
 
+COUNT_IN_DOUBT = Query("""
+-- count_in_doubt: lines of a programme that its issuer credited, or may have, and that are neither vouchers nor found
+-- not owed
+SELECT COUNT(*) FROM (
+    SELECT i.disbursement_id
+    FROM disbursement d JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
+    WHERE d.programme_id = :programme_id
+      AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+      AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
+    GROUP BY i.disbursement_id
+    HAVING MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.id ELSE 0 END)
+         > MAX(CASE WHEN a.outcome = 'absent' THEN i.id ELSE 0 END)
+        OR MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) = 1) doubts
+""")
+
 DELETE_ISSUER = Query("""
 -- delete_issuer: of a programme that has no run yet
 DELETE FROM issuer WHERE programme_id = :programme_id
@@ -38,7 +53,8 @@ DELETE FROM issuer WHERE programme_id = :programme_id
 def load_programme(tx: Tx, path: Path) -> tuple[Programme, FileReport]:
     """Read the file and apply it. Raises BadFile; currency, and whether there is an issuer, are fixed by the first run.
 
-    Credits of another issuer, or of the closed loop, would know nothing of what the first was asked to credit.
+    Another issuer, or the closed loop, would know nothing of what the first was asked to credit: its address cannot
+    change while a line is in doubt there.
     """
     document = _Document.read(path)
     programme = _programme(document)
@@ -72,6 +88,11 @@ def _refuse_what_is_fixed(
     if (issuer is None) != (issuer_before is None):
         rule = "is fixed: the programme has runs " + ("with an issuer" if issuer_before else "without one")
         raise document.refuse("issuer", "url", rule)
+    if issuer is not None and issuer_before is not None and issuer.url != issuer_before.url:
+        in_doubt = tx.scalar(COUNT_IN_DOUBT, programme_id=before.id)
+        if in_doubt:
+            rule = f"is fixed while {in_doubt} lines are in doubt at the issuer: it alone knows what it credited"
+            raise document.refuse("issuer", "url", rule)
 
 
 def _write_issuer(tx: Tx, programme: Programme, issuer: Issuer | None, before: Issuer | None) -> list[str]:

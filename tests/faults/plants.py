@@ -135,7 +135,7 @@ def reserved_after_it_is_open() -> None:
 
 def notices_after_the_end() -> None:
     """A run is completed in one transaction, its stores are told in the next."""
-    tell_stores, work = close._tell_stores, tick.Ticker.work
+    tell_stores, work = close.tell_stores, tick.Ticker.work
     late: list[tuple[int, dict[str, Any]]] = []
 
     def later(_tx: Tx, run: Run, **named: Any) -> int:
@@ -150,7 +150,7 @@ def notices_after_the_end() -> None:
                 tell_stores(tx, tx.get(Run, Run.id == run_id), **named)
         return result
 
-    _plant(close, "_tell_stores", later)
+    _plant(close, "tell_stores", later)
     _plant(tick.Ticker, "work", hasty)
 
 

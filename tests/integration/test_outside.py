@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
+from models.doubts import ASK_AGAIN
 from models.messages import CreditBatch
 from models.states import BatchState, CallKind, CaseReason, RunState
 from models.tables import Answer, Batch, Intent, Issuer, Run
@@ -33,7 +34,7 @@ from tests.builders import (
     vouchers_of,
 )
 from tests.installation import Installation
-from tests.ledger import assert_books_agree, expire_lease, pass_time
+from tests.ledger import age_calls, assert_books_agree, expire_lease, pass_time
 from tests.races import failing_at
 from tests.waiting import until
 from workers.credit import FINISH_BATCH, take_batch
@@ -43,7 +44,7 @@ from workers.issuers.calls import Line, Work, _record_answers, _record_intents, 
 from workers.issuers.http import IssuerClient
 from workers.issuers.simulated import SimulatedIssuer
 from workers.issuers.slots import BREAKER_FAILURES
-from workers.outside import ASK_AGAIN, AnswersChanged, settle
+from workers.outside import AnswersChanged, settle
 
 #: Faults after which nobody can know whether the credit was made; without those that take the client's whole time-out.
 AMBIGUOUS = ("lost_before", "lost_after", "error_before", "error_after", "garbage", "wrong_echo", "duplicate_keys")
@@ -245,9 +246,12 @@ def test_answer_that_arrives_after_its_line_became_a_case_is_not_lost(installati
         slow = _take(installation, run)
         calls = _record_intents(installation.database, slow)
         expire_lease(installation.database, batches_of(installation.database, run)[0])
+        age_calls(installation.database, timedelta(minutes=2))  # so that the refusal is believed
         issuer.set_faults({"refuse": "all"})
         work(installation, run)
-        assert [case.reason for case in cases_of(installation.database, run)] == [CaseReason.REJECTED]
+        assert [(case.reason, case.next_attempt_at) for case in cases_of(installation.database, run)] == [
+            (CaseReason.REJECTED, None)
+        ]
         issuer.set_faults({})
 
         answer = asyncio.run(_send(issuer.url, calls[0].line.credit))
@@ -267,8 +271,9 @@ def test_answer_that_arrives_while_a_batch_is_settled_sends_it_round_again(insta
         mine.lines[0].in_doubt = True
         answer = asyncio.run(_send(issuer.url, calls[0].line.credit))
         lines = deepcopy(mine.lines)
+        lines[0].learn(CallKind.ASK, Unknown("no answer in time"), at=datetime.now(UTC))
         _record_answers(installation.database, mine, calls, [answer])
-        mine.lines = lines  # as they were before the other take's answer
+        mine.lines = lines  # as this take knows them, without the other's answer
 
         with pytest.raises(AnswersChanged):
             settle(installation.database, mine, key_version=1)
@@ -301,7 +306,10 @@ def test_due_case_of_a_paused_run_waits_for_its_resumption(installation: Install
 
 def test_key_window_counts_from_the_first_send_in_doubt() -> None:
     began = datetime(2026, 12, 1, tzinfo=UTC)
-    line = Line(1, 1, Credit("a1" * 32, 1, "MXN"), False, False, None, None)
+    line = Line(
+        1, 1, Credit("a1" * 32, 1, "MXN"), in_doubt=False, credited=False, key_window=timedelta(hours=24),
+        doubted_first_at=None, doubted_last_at=None, absent_at=None,
+    )  # fmt: skip
 
     line.learn(CallKind.SEND, Unknown("x"), at=began)
     line.learn(CallKind.ASK, Absent(), at=began + timedelta(hours=1))
@@ -409,7 +417,7 @@ def test_beyond_the_key_window_nothing_is_sent_and_a_person_resolves(installatio
     ):
         work(installation, run)
         issuer.set_faults({})
-        _age_calls(installation, timedelta(hours=2))
+        age_calls(installation.database, timedelta(hours=2))
 
         work(installation, run, rounds=2)
 
@@ -457,7 +465,7 @@ def test_cancelled_run_sends_nothing_more_and_gives_back_what_is_surely_absent(i
         assert run_again(installation.database, run).completed_at is None
         assert {case.reason for case in cases_of(installation.database, run)} == {CaseReason.UNKNOWN}
 
-        _age_calls(installation, timedelta(minutes=2))
+        age_calls(installation.database, timedelta(minutes=2))
         work(installation, run, rounds=3)
 
         reasons = [case.reason for case in cases_of(installation.database, run) if case.state == "open"]
@@ -586,13 +594,3 @@ def _retry(installation: Installation, run: Run) -> None:
 def _point_at(installation: Installation, url: str) -> None:
     with installation.database.transaction() as tx:
         tx.connection.execute(update(Issuer).values(url=url))
-
-
-def _age_calls(installation: Installation, age: timedelta) -> None:
-    """As if every call had been made so much earlier: its rows are evidence, so their guard is lifted for it."""
-    with installation.database.transaction() as tx:
-        if tx.dialect == "sqlite":
-            tx.connection.execute(text("DROP TRIGGER intent_refuses_update"))
-        else:
-            tx.connection.execute(text("ALTER TABLE intent DISABLE TRIGGER intent_refuses_change"))
-        tx.connection.execute(update(Intent).values(recorded_at=tx.now - age))

@@ -7,13 +7,18 @@ always under the same reference. No transaction is open during a call.
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from models.deadlines import ISSUER_CALL_S, LEASE_S
+from sqlalchemy import Row
+
+from models.deadlines import ISSUER_CALL_S, LEASE_S, steady_s
+from models.doubts import is_surely_absent, is_window_over
+from models.errors import Misconfigured
 from models.keys import KeyRing, credit_reference
+from models.runs import lock_run
 from models.states import AnswerOutcome, CallKind, RunState
 from models.storage import Database, Query
 from models.tables import Answer as AnswerRow
@@ -31,8 +36,6 @@ CALLS_START_WITHIN_S = LEASE_S - ISSUER_CALL_S - SETTLE_S
 CALLS_PER_LINE = 3
 #: So many calls in a row without a usable answer end the calls of a take: what is not sent is not in doubt.
 FAILED_CALLS_MAX = 5
-#: An issuer ends what it was sent within this. Source: deploy/issuer-openapi, duties of an issuer.
-PROCESSING = timedelta(seconds=60)
 
 LIST_LINES = Query("""
 -- list_lines: those of a batch that may be credited, and what is known of their calls; bounded by the batch
@@ -44,7 +47,9 @@ SELECT d.id, d.amount_minor, d.cycle, h.registration_id, r.currency,
        COALESCE(MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.id END), 0)
          AS doubt,
        COALESCE(MAX(CASE WHEN a.outcome = 'absent' THEN i.id END), 0) AS absence,
-       COALESCE(MAX(CASE WHEN a.outcome = 'credited' THEN 1 END), 0) AS credited
+       MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
+       COALESCE(MAX(CASE WHEN a.outcome = 'credited' THEN 1 END), 0) AS credited,
+       MIN(i.reference) AS first_reference, MAX(i.reference) AS last_reference
 FROM disbursement d JOIN household h ON h.id = d.household_id JOIN run r ON r.id = :run_id
 LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
 WHERE d.id BETWEEN :first_id AND :last_id
@@ -72,10 +77,13 @@ class Line:
     credit: Credit
     in_doubt: bool
     credited: bool
+    key_window: timedelta
     doubted_first_at: datetime | None  #: from here on the issuer's key window is counted
     doubted_last_at: datetime | None
+    absent_at: datetime | None  #: when the issuer last said that it holds nothing
     window_over: bool = False  #: a send might be a second credit
-    asked_in_vain: bool = False  #: in this take
+    asked: bool = False  #: in this take
+    asked_in_vain: bool = False  #: in this take, without a usable answer
     answers: list[Answer] = field(default_factory=list)  #: of this take
 
     @property
@@ -84,9 +92,22 @@ class Line:
         return self.answers[-1] if self.answers else None
 
     @property
+    def was_called(self) -> bool:
+        """In this take: a call for it was made, whatever came of it."""
+        return any(answer.detail != NOT_CALLED for answer in self.answers)
+
+    @property
     def rejected(self) -> bool:
         """Refused for good, in this take."""
         return self.last is not None and self.last.OUTCOME == AnswerOutcome.REJECTED
+
+    @property
+    def surely_absent(self) -> bool:
+        """The issuer holds nothing of what was sent so far, and never will: the money may be given up."""
+        return is_surely_absent(
+            doubted_first_at=self.doubted_first_at, doubted_last_at=self.doubted_last_at, absent_at=self.absent_at,
+            key_window=self.key_window,
+        )  # fmt: skip
 
     def next_call(self, *, ask_only: bool) -> CallKind | None:
         """What is to be called for next, if anything."""
@@ -95,11 +116,16 @@ class Line:
             return None
         if self.in_doubt:
             return None if self.asked_in_vain else CallKind.ASK
-        return None if ask_only or self.window_over else CallKind.SEND
+        if ask_only or self.window_over:
+            return None if self.asked or self.surely_absent else CallKind.ASK
+        return CallKind.SEND
 
     def learn(self, kind: CallKind, answer: Answer, *, at: datetime) -> None:
         """What a call came to."""
         self.answers.append(answer)
+        self.asked = self.asked or kind == CallKind.ASK
+        if answer.OUTCOME in (AnswerOutcome.ABSENT, AnswerOutcome.REJECTED):
+            self.absent_at = at
         if answer.OUTCOME == AnswerOutcome.CREDITED:
             self.credited = True
         elif answer.OUTCOME == AnswerOutcome.ABSENT:
@@ -124,48 +150,62 @@ class Work:
     ask_only: bool  #: its run was cancelled: nothing is sent any more
     lines: list[Line]
     stopping: threading.Event  #: set when this worker is told to end: no call starts any more
-    calls_until: float = 0.0  #: monotonic; no call starts later
+    calls_until: float = 0.0  #: steady clock; no call starts later
     health: Health | None = None
 
     def __post_init__(self) -> None:
         self.calls_until = self.lease.began + CALLS_START_WITHIN_S
 
+    @property
+    def was_answered(self) -> bool:
+        """Whether the issuer gave a usable answer to any call of this take."""
+        return any(answer.OUTCOME in USABLE for line in self.lines for answer in line.answers)
+
     def may_call(self) -> bool:
         """Whether a call may still start."""
-        return time.monotonic() < self.calls_until and not self.stopping.is_set()
+        return steady_s() < self.calls_until and not self.stopping.is_set()
 
 
 def begin(database: Database, lease: Lease, *, keys: KeyRing, stopping: threading.Event) -> Work | None:
-    """The lines of a batch that this take is to bring to an end; None where the lease was lost."""
+    """The lines of a batch that this take is to bring to an end; None where the lease was lost.
+
+    Raises Misconfigured, with nothing called, where a line was called for under another reference: with another
+    reference key its credit would not be found, and be made again.
+    """
     assert lease.access is not None  # whoever calls this has looked
     with database.reading() as tx:
+        now = tx.now
         batch = tx.first(LOCK_BATCH, batch_id=lease.batch_id, token=lease.token)
         if batch is None:
             return None
         run = tx.get(Run, Run.id == batch.run_id)
         rows = tx.all(LIST_LINES, run_id=run.id, first_id=batch.first_id, last_id=batch.last_id)
-    lines = [
-        Line(
-            id=row.id,
-            amount_minor=row.amount_minor,
-            credit=Credit(
-                credit_reference(
-                    keys, programme=lease.access.programme, registration_id=row.registration_id, cycle=row.cycle
-                ),
-                row.amount_minor,
-                row.currency,
-            ),
-            in_doubt=row.doubt > row.absence and not row.credited,
-            credited=bool(row.credited),
-            doubted_first_at=row.doubted_first_at,
-            doubted_last_at=row.doubted_last_at,
-        )
-        for row in rows
-    ]
+    lines = [_line(row, lease.access, keys=keys, now=now) for row in rows]
     return Work(
         lease, lease.access, run.id, batch.first_id, batch.last_id, ask_only=run.state == RunState.CANCELLED,
         lines=lines, stopping=stopping,
     )  # fmt: skip
+
+
+def _line(row: Row[Any], access: Access, *, keys: KeyRing, now: datetime) -> Line:
+    reference = credit_reference(keys, programme=access.programme, registration_id=row.registration_id, cycle=row.cycle)
+    if {row.first_reference, row.last_reference} - {None, reference}:
+        raise Misconfigured(
+            f"disbursement {row.id} was called for under another reference: this host has another reference.key",
+            hint="copy the key files from the host that has credited so far, then restart the worker",
+        )
+    return Line(
+        id=row.id,
+        amount_minor=row.amount_minor,
+        credit=Credit(reference, row.amount_minor, row.currency),
+        in_doubt=row.doubt > row.absence and not row.credited,
+        credited=bool(row.credited),
+        key_window=access.key_window,
+        doubted_first_at=row.doubted_first_at,
+        doubted_last_at=row.doubted_last_at,
+        absent_at=row.absent_at,
+        window_over=is_window_over(row.doubted_first_at, access.key_window, now=now),
+    )
 
 
 def call_for(database: Database, work: Work, *, token: str) -> None:
@@ -222,7 +262,7 @@ def _record_intents(database: Database, work: Work) -> list[_Call]:
         now = tx.now
         todo: list[tuple[Line, CallKind]] = []
         for line in work.lines:
-            line.window_over = _window_over(line, work.access, now=now)
+            line.window_over = is_window_over(line.doubted_first_at, line.key_window, now=now)
             kind = line.next_call(ask_only=work.ask_only)
             if kind is not None:
                 todo.append((line, kind))
@@ -236,13 +276,6 @@ def _record_intents(database: Database, work: Work) -> list[_Call]:
             ]
         )  # fmt: skip
     return [_Call(intent.id, line, kind, now) for intent, (line, kind) in zip(intents, todo, strict=True)]
-
-
-def _window_over(line: Line, access: Access, *, now: datetime) -> bool:
-    """Whether the issuer may have forgotten the reference by the time a send arrives."""
-    if line.doubted_first_at is None:
-        return False
-    return now + timedelta(seconds=LEASE_S) >= line.doubted_first_at + access.key_window
 
 
 async def _call_all(client: IssuerClient, work: Work, gate: _Gate, calls: Sequence[_Call]) -> list[Answer]:
@@ -263,6 +296,10 @@ async def _call_all(client: IssuerClient, work: Work, gate: _Gate, calls: Sequen
 
 def _record_answers(database: Database, work: Work, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
     with database.transaction() as tx:
+        ours = tx.first(LOCK_BATCH, batch_id=work.lease.batch_id, token=work.lease.token) is not None
+        if not ours:
+            # Others may be settling these lines, or deciding about their cases, by what they know: they hold the run.
+            lock_run(tx, work.run_id, states=tuple(RunState), verb="told")
         tx.add_all(
             [
                 AnswerRow(
@@ -272,6 +309,7 @@ def _record_answers(database: Database, work: Work, calls: Sequence[_Call], answ
                 for call, answer in zip(calls, answers, strict=True)
             ]
         )  # fmt: skip
-        tx.execute(WAKE_CASES, run_id=work.run_id, first_id=work.first_id, last_id=work.last_id, now=tx.now)
+        if not ours:
+            tx.execute(WAKE_CASES, run_id=work.run_id, first_id=work.first_id, last_id=work.last_id, now=tx.now)
     for call, answer in zip(calls, answers, strict=True):
         call.line.learn(call.kind, answer, at=call.at)

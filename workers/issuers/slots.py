@@ -33,15 +33,17 @@ WHERE b.id = :batch_id
 """)
 
 COUNT_SLOTS = Query("""
--- count_slots: batches under way at a programme's issuer; a stopped or paused batch may still be called for
-SELECT COUNT(*) FROM batch b JOIN run r ON r.id = b.run_id
-WHERE r.programme_id = :programme_id AND b.lease_until >= :now AND b.state IN ('open', 'paused', 'stopped')
+-- count_slots: batches under way at an issuer, of any programme; a stopped or paused batch may still be called for
+SELECT COUNT(*) FROM batch b JOIN run r ON r.id = b.run_id JOIN issuer i ON i.programme_id = r.programme_id
+WHERE i.url = :url AND b.lease_until >= :now AND b.state IN ('open', 'paused', 'stopped')
 """)
 
 POSTPONE_BATCH = Query("""
--- postpone_batch: not taken, and to be sent again then
-UPDATE batch SET stamped_at = NULL, next_attempt_at = :next_attempt_at
-WHERE id = :batch_id AND state = 'open' AND (lease_until IS NULL OR lease_until < :now)
+-- postpone_batch: not taken, and to be sent again then; :refused is 1 where its issuer is left alone, from which on
+-- it counts as given back. What waits for longer already goes on waiting
+UPDATE batch SET stamped_at = NULL, next_attempt_at = :next_attempt_at,
+                 given_back_at = CASE WHEN :refused = 1 THEN COALESCE(given_back_at, :now) ELSE given_back_at END
+WHERE id = :batch_id AND state = 'open' AND next_attempt_at <= :now AND (lease_until IS NULL OR lease_until < :now)
 """)
 
 ISSUER_ANSWERED = Query("""
@@ -89,8 +91,10 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
     found = tx.first(FIND_ISSUER, batch_id=batch_id)
     if found is None:
         return None
-    # Held until the take commits: two takes must not both find the last slot free.
-    issuer = tx.get(Issuer, Issuer.programme_id == found.programme_id, lock=True)
+    # Held until the take commits: two takes, be it for two programmes, must not both find the last slot free.
+    url = tx.get(Issuer, Issuer.programme_id == found.programme_id).url
+    held = {each.programme_id: each for each in tx.list(Issuer, Issuer.url == url, lock=True)}
+    issuer = held.get(found.programme_id) or tx.get(Issuer, Issuer.programme_id == found.programme_id, lock=True)
     return Access(
         programme_id=issuer.programme_id,
         programme=found.programme,
@@ -104,13 +108,14 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
 def hold_back(tx: Tx, batch_id: int, access: Access) -> bool:
     """Whether nobody may call for this batch now; then it is postponed until somebody may."""
     issuer = tx.get(Issuer, Issuer.programme_id == access.programme_id)
-    if issuer.breaker_until is not None and issuer.breaker_until > tx.now:
+    refused = issuer.breaker_until is not None and issuer.breaker_until > tx.now
+    if issuer.breaker_until is not None and refused:
         again_at = issuer.breaker_until
     elif _slots_taken(tx, access) >= (1 if access.probing else max(1, issuer.calls_max // access.calls)):
         again_at = tx.now + seconds(NO_SLOT_S)
     else:
         return False
-    tx.execute(POSTPONE_BATCH, batch_id=batch_id, next_attempt_at=again_at, now=tx.now)
+    tx.execute(POSTPONE_BATCH, batch_id=batch_id, next_attempt_at=again_at, refused=int(refused), now=tx.now)
     return True
 
 
@@ -137,4 +142,4 @@ def note_answers(tx: Tx, access: Access, answers: Sequence[Answer]) -> Health | 
 
 
 def _slots_taken(tx: Tx, access: Access) -> int:
-    return int(tx.scalar(COUNT_SLOTS, programme_id=access.programme_id, now=tx.now))
+    return int(tx.scalar(COUNT_SLOTS, url=access.url, now=tx.now))

@@ -1,0 +1,62 @@
+"""When a line that was sent to an outside issuer is still in doubt, when it is asked for again, and when nobody asks.
+
+Pure. An absence ends a doubt for two purposes, which must not be confused. To *send again* under the same reference
+any later absence will do: should the issuer have the first send in hand yet, it makes no second credit of it. To *give
+the money up* only a sure one will do: asked so late that every send was over, and so early that the issuer had not
+forgotten the reference.
+"""
+
+from datetime import datetime, timedelta
+
+from models.deadlines import LEASE_S
+
+#: An issuer ends what it was sent, and shows what it credited, within this. Source: deploy/issuer-openapi, its duties.
+PROCESSING = timedelta(seconds=60)
+#: A send may start so long after its intent was recorded; within a lease it is over.
+SEND_LAG = timedelta(seconds=LEASE_S)
+#: Wait before a line in doubt is asked for again, by how often it was a case already; then a person looks.
+ASK_AGAIN = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+    timedelta(hours=18),
+)
+#: A line that an issuer puts off, or that cannot be called for, for so long becomes a case. Source: design.md, Poison.
+PUT_OFF_MAX = timedelta(hours=24)
+
+
+def sure_from(doubted_last_at: datetime) -> datetime:
+    """From when on an absence is the last word about every send so far."""
+    return doubted_last_at + SEND_LAG + PROCESSING
+
+
+def is_surely_absent(
+    *,
+    doubted_first_at: datetime | None,
+    doubted_last_at: datetime | None,
+    absent_at: datetime | None,
+    key_window: timedelta,
+) -> bool:
+    """Whether the issuer holds nothing for a line, and never will of what was sent so far.
+
+    `doubted_…_at` are the first and last send without a usable answer, None where there was none; `absent_at` is when
+    the issuer was last asked and said that it holds nothing.
+    """
+    if doubted_first_at is None or doubted_last_at is None:
+        return True
+    if absent_at is None:
+        return False
+    return sure_from(doubted_last_at) <= absent_at and not is_window_over(doubted_first_at, key_window, now=absent_at)
+
+
+def is_window_over(doubted_first_at: datetime | None, key_window: timedelta, *, now: datetime) -> bool:
+    """Whether the issuer may have forgotten the reference by the time a call that is recorded now arrives."""
+    return doubted_first_at is not None and now + SEND_LAG >= doubted_first_at + key_window
+
+
+def ask_again_at(doubts: int, *, now: datetime) -> datetime | None:
+    """When a line that was a case of doubt so often already is asked for again; None where a person looks."""
+    return now + ASK_AGAIN[doubts] if doubts < len(ASK_AGAIN) else None
