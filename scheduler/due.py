@@ -20,6 +20,12 @@ FROM programme_location pl JOIN programme p ON p.id = pl.programme_id JOIN locat
 ORDER BY p.id, l.code
 """)
 
+NOTE_EXPECTED = Query("""
+-- note_expected: a slot's payday is journalled; no row changes where another ticker did so
+INSERT INTO expected_slot (programme_id, location_code, cycle) VALUES (:programme_id, :location_code, :cycle)
+ON CONFLICT DO NOTHING
+""")
+
 EXISTS_RUN = Query("""
 -- exists_run: whether a slot has its first run
 SELECT 1 FROM run WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle AND part = 1
@@ -97,8 +103,10 @@ def journal_expected(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> in
         if slot is None or _is_expected(tx, slot):
             continue
         programme = tx.get(Programme, Programme.id == place.programme_id)
+        key = {"programme_id": programme.id, "location_code": place.location_code, "cycle": str(slot.cycle)}
+        if tx.execute(NOTE_EXPECTED, **key) != 1:
+            continue  # another ticker is journalling it
         forecast = forecast_slot(tx, programme, location_code=place.location_code, cycle=slot.cycle)
-        tx.add(ExpectedSlot(programme_id=programme.id, location_code=place.location_code, cycle=str(slot.cycle)))
         append(
             tx,
             SlotExpected(

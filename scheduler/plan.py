@@ -7,8 +7,10 @@ insert it owns it, wherever the family is later. Planning again changes nothing.
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
+from sqlalchemy.exc import OperationalError
+
 from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
-from models.errors import DespensaError, Misconfigured, RefusedByState
+from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Misconfigured, RefusedByState
 from models.events import RunDiscarded, RunPlanned
 from models.journal import append
 from models.runs import lock_run, of_run
@@ -24,6 +26,11 @@ LAST_PART = Query("""
 -- last_part: the newest part of a slot
 SELECT part, planned_at FROM run
 WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle ORDER BY part DESC LIMIT 1
+""")
+
+HOLD_ENROLMENTS = Query("""
+-- hold_enrolments: no import changes a programme's families until the lines are there; refused at once while one does
+SELECT id FROM programme WHERE id = :programme_id FOR SHARE NOWAIT
 """)
 
 #: Lines of a batch that an outside issuer credits: few enough to be called for, and settled, within one lease.
@@ -164,11 +171,12 @@ def plan_slot(
 ) -> Planned:
     """Plan a slot's part, or its next part with `part=None`. Planning what is planned changes nothing.
 
-    Raises Misconfigured without the cycle's rate, RefusedByState for a location where the programme does not run or
-    before its first cycle, NothingToPlan where no family is entitled and without a line.
+    Raises Misconfigured without the cycle's rate; RefusedByState for a location where the programme does not run,
+    before its first cycle, or while families are imported; NothingToPlan where no family is entitled without a line.
     """
     tx.allow_long_statement()
     slot = get_slot(tx, programme, location_code=location_code, cycle=cycle)
+    _hold_enrolments(tx, programme)
     if part is None:
         part = next_part(tx, slot, now=now)
     existing = tx.find(Run, *_is_part(slot, part))
@@ -290,6 +298,18 @@ def _claim(
         planned_at=now,
     )
     return None if run_id is None else int(run_id)
+
+
+def _hold_enrolments(tx: Tx, programme: Programme) -> None:
+    """Otherwise an import could shift the window of a family whose line of the old window is just being inserted."""
+    try:
+        tx.one(HOLD_ENROLMENTS, programme_id=programme.id)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise RefusedByState(
+            f"families of {programme.code} are being imported", hint="nothing was planned; repeat it afterwards"
+        ) from None
 
 
 def _get_rate(tx: Tx, programme: Programme, cycle: Cycle) -> ExchangeRate | None:

@@ -41,7 +41,7 @@ def load_funds(tx: Tx, path: Path, programme: Programme) -> FileReport:
         if row.read("currency", fields.currency) != programme.currency:
             raise row.refuse("currency", f"must be the programme's, {programme.currency}")
         given_minor = row.read("amount", fields.amount(programme.currency))
-        fund = tx.find(Fund, Fund.programme_id == programme.id, Fund.code == code, lock=True)
+        fund = tx.find(Fund, Fund.programme_id == programme.id, Fund.code == code)
         donor = row.read("donor", fields.plain_text)
         report.count(row.line, _load_fund(tx, programme, row, fund, code=code, donor=donor, given_minor=given_minor))
     return report
@@ -95,6 +95,10 @@ def _load_fund(
     before_minor = int(tx.scalar(SUM_DEPOSITS, fund_id=fund.id))
     if given_minor < before_minor:
         raise row.refuse("amount", "is below what was deposited already; money leaves a fund only through runs")
+    if given_minor > before_minor:
+        # Held only where money comes, and from here on: releases wait for it.
+        fund = tx.get(Fund, Fund.id == fund.id, lock=True)
+        before_minor = int(tx.scalar(SUM_DEPOSITS, fund_id=fund.id))
     if given_minor > before_minor:
         _deposit(tx, programme, fund, given_minor - before_minor)
         changed.append("amount")

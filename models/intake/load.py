@@ -17,8 +17,9 @@ from models.runs import only_programme
 from models.storage import Database, Tx
 from models.tables import Programme
 
-#: A folder's files in the order in which they rest on each other.
-PATTERNS = ("programme.toml", "locations.csv", "stores.csv", "funds.csv", "rates.csv", "households*.csv")
+#: A folder's files in the order in which they rest on each other; funds last, since releases wait for a fund that is
+#: given money until the whole import has ended.
+PATTERNS = ("programme.toml", "locations.csv", "stores.csv", "rates.csv", "households*.csv", "funds.csv")
 
 
 class DryRun(Exception):  # no error: it ends a transaction that was only to be looked at

@@ -60,7 +60,7 @@ def test_sample_programme_is_loaded_whole(database: Database) -> None:
     reports = import_(database, SAMPLE)
 
     assert [(report.kind, report.added) for report in reports] == [
-        ("programme", 1), ("locations", 16), ("stores", 14), ("funds", 2), ("rates", 3), ("households", 70),
+        ("programme", 1), ("locations", 16), ("stores", 14), ("rates", 3), ("households", 70), ("funds", 2),
     ]  # fmt: skip
     with database.reading() as tx:
         assert len(tx.list(Household)) == len(tx.list(Enrolment)) == 70
