@@ -49,6 +49,12 @@ class Verdict:
         return bool(self.doubled or self.lost or self.surplus or self.disagreements)
 
 
+def five_families(database: Database, store_url: str) -> None:
+    """Of one city, entitled from the first payday on."""
+    programme = a_programme(database, cities=CITIES[:1], store_url=store_url)
+    families(database, programme, FAMILIES, location=TIJUANA)
+
+
 class Lives:
     """A server of lives (tests.faults.life), in a process that holds no thread."""
 
@@ -76,8 +82,13 @@ class Lives:
 class Stage:
     """Where months of one kind are played: a prepared database to copy, the stores, a server of lives."""
 
-    def __init__(self, folder: Path, *, server: str, redis_url: str, outside: bool) -> None:
+    def __init__(
+        self, folder: Path, *, server: str, redis_url: str, outside: bool,
+        prepare: Callable[[Database, str], None] = five_families,
+    ) -> None:  # fmt: skip
+        """`prepare` is given the empty database, and the URL of the stores."""
         self._folder, self._server, self._redis_url, self._outside = folder, server, redis_url, outside
+        self._fill = prepare
         self._number = 0
 
     @contextmanager
@@ -124,8 +135,7 @@ class Stage:
         database = Database(url)
         if not self._server:
             schema.upgrade(database)
-        programme = a_programme(database, cities=CITIES[:1], store_url=self.store.url)
-        families(database, programme, FAMILIES, location=TIJUANA)
+        self._fill(database, self.store.url)
         database.close()
 
     def _database(self, stack: ExitStack, home: Path) -> str:
@@ -176,24 +186,32 @@ class Month:
         return points
 
     def verdict(self) -> Verdict:
-        """The books, the issuer's own list, the stores and the log, compared."""
+        """The books, the issuer's own list, the stores and the log, compared, where each family has one line."""
+        verdict = self.compare()
+        with self.database.reading() as tx:
+            vouchers = {each.id for each in tx.list(Voucher)}
+            credited = {line.household_id for line in tx.list(Disbursement) if line.id in vouchers}
+            enrolled = len(tx.list(Enrolment))
+            cases = len(tx.list(Case, Case.state == "open"))
+            webhook_ids = {each.webhook_id for each in tx.list(Notice, Notice.state == "delivered")}
+            finished = [run for run in tx.list(Run) if run.completed_at is not None]
+        verdict.lost += enrolled - len(credited) - cases
+        if not self.over:
+            verdict.disagreements.append("the month does not end")
+        if set(self.stage.store.webhook_ids) != webhook_ids or len(webhook_ids) < len(finished):
+            verdict.disagreements.append("the stores were not told of each run")
+        return verdict
+
+    def compare(self) -> Verdict:
+        """The books, the issuer's own list, and the log."""
         verdict = Verdict()
         with self.database.reading() as tx:
             verdict.disagreements += [f"{each.check}: {each.expected}, {each.found}" for each in reconcile(tx)]
             lines = {line.id: line for line in tx.list(Disbursement)}
             vouchers = [lines[voucher.id] for voucher in tx.list(Voucher)]
-            enrolled = len(tx.list(Enrolment))
             households = {each.id: each.registration_id for each in tx.list(Household)}
-            cases = len(tx.list(Case, Case.state == "open"))
-            webhook_ids = {each.webhook_id for each in tx.list(Notice, Notice.state == "delivered")}
-            finished = [run for run in tx.list(Run) if run.completed_at is not None]
         credited = [(line.household_id, line.cycle) for line in vouchers]
         verdict.doubled = len(credited) - len(set(credited))
-        verdict.lost = enrolled - len(set(credited)) - cases
-        if not self.over:
-            verdict.disagreements.append("the month does not end")
-        if set(self.stage.store.webhook_ids) != webhook_ids or len(webhook_ids) < len(finished):
-            verdict.disagreements.append("the stores were not told of each run")
         if self.issuer is not None:
             self._compare_issuer(verdict, vouchers, households)
         self._compare_log(verdict, vouchers=len(vouchers))
@@ -230,7 +248,8 @@ class Month:
                 verdict.disagreements.append("the log is not one unbroken chain")
                 return
             prev_hash = str(sealed[seq]["hash"])
-        told = sum(int(str(line["credited"])) for line in sealed.values() if line["event"] == "batch.credited")
+        telling = ("batch.credited", "case.resolved")
+        told = sum(int(str(line["credited"])) for line in sealed.values() if line["event"] in telling)
         if told != vouchers:
             verdict.disagreements.append("the log does not tell of every voucher")
 

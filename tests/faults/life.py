@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from workers.stores import webhook
 #: More rounds than any month of the campaign needs; a month that is not over by then is not going to be.
 ROUNDS_MAX = 40
 NOT_OVER = 3
+BATCH_LINES = 3
 
 OVER = text(
     "SELECT (SELECT COUNT(*) FROM run WHERE state <> 'completed') + (SELECT COUNT(*) FROM notice WHERE state = 'due')"
@@ -49,6 +51,8 @@ class Life:
     crash_at: int  #: the point at which it is killed; 0 never
     edges_only: bool  #: count no statements: whatever is killed within a transaction is rolled back alike
     plant: str = ""  #: the bug that it has
+    now: str = PAYDAY.isoformat()  #: what its clock shows
+    rounds: int = ROUNDS_MAX  #: between two of them time passes
 
 
 class Points:
@@ -136,33 +140,34 @@ def live(life: Life, points: Points) -> int:
     with Installation.open(
         Path(life.home), database, database_url=life.database_url, redis_url=life.redis_url, namespace=life.namespace
     ) as installation:
-        installation.batch_lines = 3
-        installation.clock = FrozenClock(PAYDAY)
+        installation.batch_lines = BATCH_LINES
+        installation.clock = FrozenClock(datetime.fromisoformat(life.now))
         points.wrap(installation.broker, "enqueue")
         ticker = installation.ticker()
-        for _ in range(ROUNDS_MAX):
+        for number in range(life.rounds):
+            with points.uncounted():
+                if number:
+                    pass_time(database)
             ticker.tick()
-            _work(installation, points)
+            work_off(installation, reach=points.reach)
             ticker.work()
             with points.uncounted(), database.reading() as tx:
                 if tx.connection.execute(OVER).scalar_one() == 0:
                     return 0
-            with points.uncounted():
-                pass_time(database)
     return NOT_OVER
 
 
-def _work(installation: Installation, points: Points) -> None:
+def work_off(installation: Installation, *, reach: Callable[[str], None] = lambda _: None) -> None:
     """As a worker: fetch, do, acknowledge, until the queues are empty."""
     broker = installation.broker
     for queue in (CREDIT_QUEUE, NOTIFY_QUEUE):
         consumer = broker.consume(queue, prefetch=4, timeout=1)
         while (message := next(consumer)) is not None:
-            points.reach("after fetch")
+            reach("after fetch")
             _do(installation, message)
-            points.reach("before ack")
+            reach("before ack")
             consumer.ack(message)
-            points.reach("after ack")
+            reach("after ack")
 
 
 def _do(installation: Installation, message: MessageProxy) -> None:
