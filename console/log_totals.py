@@ -30,11 +30,11 @@ COLUMNS = {
 #: What an event's line must carry to be counted.
 NEEDED = {
     "run.planned": ("run_id", "part", "late", "planned", "planned_minor"),
-    "run.cancelled": ("run_id", "cases"),
+    "run.cancelled": ("run_id", "cases", "notices"),
     "run.retried": ("run_id", "cases", "state"),
     "run.completed": ("run_id", "notices"),
     "batch.credited": ("run_id", "credited", "credited_minor"),
-    "case.resolved": ("run_id", "credited", "credited_minor"),
+    "case.resolved": ("run_id", "credited", "credited_minor", "notices"),
     **dict.fromkeys(
         ("run.discarded", "run.approved", "run.released", "run.paused", "run.resumed", "run.stopped"), ("run_id",)
     ),
@@ -123,7 +123,8 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
        SUM(CASE event WHEN 'case.opened' THEN 1 WHEN 'case.resolved' THEN -1 WHEN 'run.cancelled' THEN cases
                       WHEN 'run.retried' THEN -cases ELSE 0 END) AS cases,
        COUNT(*) FILTER (WHERE event = 'case.resolved' AND outcome = 'not_owed') AS not_owed,
-       SUM(CASE event WHEN 'run.completed' THEN notices WHEN 'run.cancelled' THEN notices WHEN 'notice.resent' THEN 1
+       SUM(CASE event WHEN 'run.completed' THEN notices WHEN 'run.cancelled' THEN notices
+                      WHEN 'case.resolved' THEN notices WHEN 'notice.resent' THEN 1
                       WHEN 'notice.delivered' THEN -1 WHEN 'notice.undelivered' THEN -1 ELSE 0 END) AS notices_due,
        COUNT(*) FILTER (WHERE event = 'notice.delivered') AS notices_delivered,
        SUM(CASE event WHEN 'notice.undelivered' THEN 1 WHEN 'notice.resent' THEN -1 ELSE 0 END) AS notices_undelivered

@@ -74,6 +74,7 @@ class SafeConsumer(_RedisConsumer):
             self._guarded(self._tidy_up, give_back=True)
             self._fresh = False
         message = self._guarded(super().__next__)
+        self.broker.answered.set()
         if message is not None and message.queue_name != self.queue_name:
             return MessageProxy(message._message.copy(queue_name=self.queue_name))
         return message
@@ -86,7 +87,7 @@ class SafeConsumer(_RedisConsumer):
             content = client.hget(f"{queue}.msgs", message_id)
             accepted = None if content is None else _accept(content)[1]
             # A forged one may name another's id: acknowledging that would leave it here for ever.
-            if accepted is None or accepted["options"]["redis_message_id"] != message_id.decode():
+            if accepted is None or str(accepted["options"]["redis_message_id"]).encode() != message_id:
                 client.srem(mine, message_id)
                 client.hdel(f"{queue}.msgs", message_id)
             elif give_back:
@@ -101,11 +102,11 @@ class SafeConsumer(_RedisConsumer):
                 raise
             self.broker.lost = True
 
-    @staticmethod
-    def _guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def _guarded(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
             return call(*arguments, **named)
         except redis.RedisError as error:
+            self.broker.refusal = type(error).__name__
             raise ConnectionClosed(error) from None
 
 
@@ -116,6 +117,8 @@ class SafeRedisBroker(RedisBroker):
         super().__init__(**named)  # type: ignore[no-untyped-call]
         self.stopping = threading.Event()  #: set by the workers' watchdog once this process is told to end
         self.lost = False  #: Redis did not answer while it was stopping: nobody waits for it again
+        self.answered = threading.Event()  #: set whenever a consumer could ask for messages
+        self.refusal = ""  #: the type of the last error of a consumer's
 
     @property
     def consumer_class(self) -> type[_RedisConsumer]:

@@ -1,6 +1,9 @@
 """Cases: opening one, in the transaction of whoever found that a line needs one; and which lines are in doubt."""
 
 from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
 
 from models.doubts import is_surely_absent
 from models.events import CaseOpened
@@ -27,6 +30,23 @@ WHERE i.disbursement_id BETWEEN :first_id AND :last_id
                   WHERE c.disbursement_id = i.disbursement_id AND (c.state = 'open' OR c.outcome = 'not_owed'))
   AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = :run_id AND b.state = 'open'
                   AND i.disbursement_id BETWEEN b.first_id AND b.last_id)
+GROUP BY i.disbursement_id ORDER BY i.disbursement_id
+""")
+
+LIST_DOUBTED = Query("""
+-- list_doubted: lines of a programme that were sent to its issuer and have no usable answer, or that it credited;
+-- neither vouchers nor found not owed. Bounded by what is under way
+SELECT i.disbursement_id AS id,
+       MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
+         AS doubted_first_at,
+       MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
+         AS doubted_last_at,
+       MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
+       MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
+FROM disbursement d JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
+WHERE d.programme_id = :programme_id
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
 """)
 
@@ -81,16 +101,21 @@ def list_in_doubt(tx: Tx, run: Run, *, first_id: int, last_id: int) -> list[int]
     issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
     if issuer is None:
         return []
-    key_window = timedelta(hours=issuer.key_window_hours)
-    return [
-        int(row.id)
-        for row in tx.all(LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id)
-        if row.credited
-        or not is_surely_absent(
-            doubted_first_at=row.doubted_first_at, doubted_last_at=row.doubted_last_at, absent_at=row.absent_at,
-            key_window=key_window,
-        )
-    ]  # fmt: skip
+    rows = tx.all(LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id)
+    return [int(row.id) for row in rows if _is_in_doubt(row, issuer)]
+
+
+def count_in_doubt(tx: Tx, issuer: Issuer) -> int:
+    """How many lines of a programme are credited at its issuer, or perhaps, and not settled here."""
+    rows = tx.all(LIST_DOUBTED, programme_id=issuer.programme_id)
+    return sum(_is_in_doubt(row, issuer) for row in rows)
+
+
+def _is_in_doubt(row: Row[Any], issuer: Issuer) -> bool:
+    return bool(row.credited) or not is_surely_absent(
+        doubted_first_at=row.doubted_first_at, doubted_last_at=row.doubted_last_at, absent_at=row.absent_at,
+        key_window=timedelta(hours=issuer.key_window_hours),
+    )  # fmt: skip
 
 
 def count_doubts(tx: Tx, *, first_id: int, last_id: int) -> dict[int, int]:

@@ -269,6 +269,7 @@ class CaseResolved(OfRun):
     outcome: str
     credited: int
     credited_minor: int
+    notices: int
     currency: str
     operator: str
 

@@ -172,11 +172,12 @@ def plan_slot(
     """Plan a slot's part, or its next part with `part=None`. Planning what is planned changes nothing.
 
     Raises Misconfigured without the cycle's rate; RefusedByState for a location where the programme does not run,
-    before its first cycle, or while families are imported; NothingToPlan where no family is entitled without a line.
+    before its first cycle, or while the programme is imported; NothingToPlan where nobody is entitled without a line.
     """
     tx.allow_long_statement()
     slot = get_slot(tx, programme, location_code=location_code, cycle=cycle)
     _hold_enrolments(tx, programme)
+    programme = tx.get(Programme, Programme.id == programme.id)  # the rules as they are now
     if part is None:
         part = next_part(tx, slot, now=now)
     existing = tx.find(Run, *_is_part(slot, part))
@@ -308,7 +309,7 @@ def _hold_enrolments(tx: Tx, programme: Programme) -> None:
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
         raise RefusedByState(
-            f"families of {programme.code} are being imported", hint="nothing was planned; repeat it afterwards"
+            f"{programme.code} is being imported", hint="nothing was planned; repeat it afterwards"
         ) from None
 
 

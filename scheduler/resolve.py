@@ -4,11 +4,11 @@ from models import books
 from models.errors import NotFound, RefusedByState, RefusedInput
 from models.events import CaseResolved
 from models.journal import append
-from models.runs import of_run
+from models.runs import of_run, summarise
 from models.states import CaseOutcome, CaseState, RunState
 from models.storage import Query, Tx
 from models.tables import Case, Disbursement, Run, run_code
-from scheduler.close import complete_if_settled
+from scheduler.close import complete_if_settled, tell_stores
 
 EVIDENCE_MAX = 200
 
@@ -91,10 +91,15 @@ def _close(tx: Tx, run: Run, case: Case, line: Disbursement, *, outcome: CaseOut
     if changed != 1:
         raise RefusedByState(f"case {case.id} changed while it was being resolved", hint="repeat the command")
     paid = outcome == CaseOutcome.PAID
+    notices = 0
+    if paid and run.state == RunState.CANCELLED:  # it is not completed any more: its stores are told here
+        counts = summarise(tx, run.id).counts
+        notices = tell_stores(tx, run, vouchers=counts.credited, amount_minor=counts.credited_minor)
     append(
         tx,
         CaseResolved(
             **of_run(tx, run), case_id=case.id, disbursement_id=line.id, outcome=str(outcome), credited=int(paid),
-            credited_minor=line.amount_minor if paid else 0, currency=run.currency, operator=tx.operator,
+            credited_minor=line.amount_minor if paid else 0, notices=notices, currency=run.currency,
+            operator=tx.operator,
         ),
     )  # fmt: skip

@@ -52,10 +52,10 @@ SELECT MAX(credited_at) AS credited_at FROM batch WHERE run_id = :run_id AND sta
 """)
 
 LAST_DECISION = Query("""
--- last_decision: when the run was last released, resumed or retried; and when a person last resumed it
-SELECT MAX(recorded_at) AS decided_at,
-       MAX(CASE WHEN event = 'run.resumed' THEN recorded_at END) AS resumed_at
-FROM journal WHERE run_id = :run_id AND event IN ('run.released', 'run.resumed', 'run.retried')
+-- last_decision: when the run was last released, resumed or retried, and when it was last paused by the sweep
+SELECT MAX(CASE WHEN event <> 'run.paused' THEN recorded_at END) AS decided_at,
+       MAX(CASE WHEN event = 'run.paused' AND fields LIKE '%"operator":"sweep"%' THEN recorded_at END) AS paused_at
+FROM journal WHERE run_id = :run_id AND event IN ('run.released', 'run.paused', 'run.resumed', 'run.retried')
 """)
 
 RUNS_PUT_OFF = Query("""
@@ -192,8 +192,8 @@ def _nothing_succeeds(tx: Tx, run: Run) -> bool:
     success_at = tx.scalar(LAST_SUCCESS, run_id=run.id)
     if success_at is not None and success_at > tx.now - TRIED_WITHIN:
         return False
-    if decision.resumed_at is not None and (success_at is None or decision.resumed_at > success_at):
-        return False
+    if decision.paused_at is not None and (success_at is None or decision.paused_at > success_at):
+        return False  # it is released again: a person has resumed it
     since_at = max(at for at in (decision.decided_at, success_at, run.released_at) if at is not None)
     exhausted = tx.scalar(COUNT_EXHAUSTED, run_id=run.id, takes_max=TAKES_MAX, since_at=since_at, now=tx.now)
     return int(exhausted) >= EXHAUSTED_MAX

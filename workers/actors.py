@@ -54,7 +54,10 @@ def _notify(place: Workplace, notice_id: int) -> str:
 
 
 def _credit(place: Workplace, batch_id: int) -> str:
-    lease = credit.take_batch(place.database, batch_id)
+    try:
+        lease = credit.take_batch(place.database, batch_id)
+    except credit.NotTaken as error:
+        return _failed(place, batch_id, error.failure)
     if lease is None:
         return "nothing"
     try:
@@ -62,14 +65,17 @@ def _credit(place: Workplace, batch_id: int) -> str:
             return _credit_outside(place, lease, lease.access.programme)
         credited = credit.credit_batch(place.database, lease, key_version=place.pin_keys.latest.version)
     except Exception as error:  # the one place that ends a lease after any failure; what it is decides what counts
-        failure = credit.return_batch(place.database, lease, error)
-        current_attempt().failure = failure
-        _tell_stuck(place, batch_id, error=failure.error, since=failure.stuck_since)
-        return "failed"
+        return _failed(place, batch_id, credit.return_batch(place.database, lease, error))
     if credited is None:
         credit.release_lease(place.database, lease)
         return "lease lost"
     return "credited"
+
+
+def _failed(place: Workplace, batch_id: int, failure: credit.Failure) -> str:
+    current_attempt().failure = failure
+    _tell_stuck(place, batch_id, error=failure.error, since=failure.stuck_since)
+    return "failed"
 
 
 def _credit_outside(place: Workplace, lease: credit.Lease, programme: str) -> str:

@@ -33,6 +33,8 @@ STUCK_AFTER = timedelta(minutes=5)
 GIVE_BACK_WITHIN_S = 60
 #: The database does not answer, or has no connection to spare.
 AWAY_ERRORS = (OperationalError, InterfaceError, NoConnectionFree)
+#: As GIVE_BACK_WITHIN_S, where perhaps nothing was taken: the next message finds out.
+UNTAKE_WITHIN_S = 3
 #: Trouble of the place, not of the batch: the attempt is given back.
 PLACE_ERRORS = (*AWAY_ERRORS, InternalError, ProgrammingError, DespensaError, OSError, MemoryError)
 
@@ -112,10 +114,18 @@ class Failure:
     stuck_since: datetime | None  #: set where it has been given back for longer than STUCK_AFTER
 
 
+class NotTaken(Exception):
+    """The database did not answer a take: whether it was made is not known, and its attempt is not to count."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error)
+        self.failure = failure
+
+
 def take_batch(database: Database, batch_id: int) -> Lease | None:
     """Own a batch for LEASE_S, or None where there is nothing to do: done, stopped, paused, held, or not yet due.
 
-    None also where nobody may call its issuer now: it was then postponed.
+    None also where nobody may call its issuer now: it was then postponed. Raises NotTaken.
     """
     token, began = secrets.token_hex(16), steady_s()
     try:
@@ -131,8 +141,7 @@ def take_batch(database: Database, batch_id: int) -> Lease | None:
             )  # fmt: skip
     except AWAY_ERRORS as error:
         # The commit may have been made, and its answer lost: an attempt that nobody works on must not be counted.
-        return_batch(database, Lease(batch_id, token, began, None), error)
-        raise
+        raise NotTaken(_untake(database, Lease(batch_id, token, began, None), error)) from error
     return Lease(batch_id, token, began, access) if taken == 1 else None
 
 
@@ -160,17 +169,19 @@ def put_off(database: Database, lease: Lease, *, wait_s: int, reason: str) -> da
     return _return(database, lease, error=reason, given_back=True, wait_s=wait_s)
 
 
-def return_batch(database: Database, lease: Lease, error: Exception) -> Failure:
+def return_batch(
+    database: Database, lease: Lease, error: Exception, *, within_s: float = GIVE_BACK_WITHIN_S
+) -> Failure:
     """End a lease after a failed attempt. The attempt is given back unless the data, or our own code, was at fault.
 
-    Tries for a minute where the database does not answer: an attempt that cannot be given back stays counted, and a
-    restart of the database must not split a batch.
+    Tries for a minute, or `within_s`, where the database does not answer: an attempt that cannot be given back stays
+    counted, and a restart of the database must not split a batch.
     """
     given_back = isinstance(error, PLACE_ERRORS)
     constraint, sqlstate = describe(error)
     retrying = Retrying(
         retry=retry_if_exception_type(AWAY_ERRORS),
-        stop=stop_after_delay(GIVE_BACK_WITHIN_S),
+        stop=stop_after_delay(within_s),
         wait=wait_random_exponential(multiplier=0.1, max=3),
         reraise=True,
     )
@@ -217,6 +228,14 @@ def finish_batch(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: i
             credited=vouchers, credited_minor=amount_minor, currency=run.currency, attempt=batch.attempts,
         ),
     )  # fmt: skip
+
+
+def _untake(database: Database, lease: Lease, error: Exception) -> Failure:
+    try:
+        return return_batch(database, lease, error, within_s=UNTAKE_WITHIN_S)
+    except AWAY_ERRORS:
+        constraint, sqlstate = describe(error)
+        return Failure(type(error).__name__, sqlstate, constraint, given_back=False, stuck_since=None)
 
 
 def _return(

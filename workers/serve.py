@@ -14,9 +14,8 @@ from dramatiq import cli
 
 from models.broker import SafeRedisBroker, make_broker, redis_client, require_answer
 from models.deadlines import SHUTDOWN_S
-from models.errors import BrokerUnreachable, Exit
-from models.events import BrokerUnreachable as BrokerUnreachableEvent
-from models.events import WorkerSeen
+from models.errors import Exit
+from models.events import BrokerUnreachable, WorkerSeen
 from models.keys import load_keys
 from models.log import Log
 from models.schema import require_current
@@ -28,6 +27,8 @@ from workers.attempts import AttemptLog
 from workers.watchdog import Watchdog
 
 SEEN_EVERY_S = 60
+#: A consumer asks every second; a Redis that is away is noticed within seconds.
+ANSWERED_WITHIN_S = 10
 #: How often an idle embedded worker looks for messages: they come from the same process.
 EMBEDDED_POLL_MS = 50
 #: SQLite has one writer; a second thread posts notices meanwhile.
@@ -103,17 +104,16 @@ def embedded_workers(broker: SafeRedisBroker) -> Iterator[None]:
 
 
 def _be_seen(database: Database, broker: SafeRedisBroker, log: Log) -> None:
-    """Once a minute. A worker that Redis refuses gets no message: it is not seen, and says so."""
+    """Once a minute. A worker that cannot fetch, whatever else Redis answers it, is not seen, and says so."""
     pause = threading.Event()
     while True:
         with suppress(Exception):  # the database, or the log, is away: crediting reports its own failures
-            try:
-                require_answer(broker.client)
-            except BrokerUnreachable as error:
-                log.observe(BrokerUnreachableEvent(error=error.cause))
-            else:
+            if broker.answered.wait(ANSWERED_WITHIN_S):
+                broker.answered.clear()
                 see(database, "worker")
                 log.observe(WorkerSeen(instance=instance()))
+            else:
+                log.observe(BrokerUnreachable(error=broker.refusal or "no answer"))
         pause.wait(SEEN_EVERY_S)
 
 

@@ -8,6 +8,7 @@ from datetime import time
 from pathlib import Path
 from typing import TypeVar
 
+from models.cases import count_in_doubt
 from models.intake import fields
 from models.intake.report import FileReport
 from models.intake.rows import BadFile, BrokenRule, read_bytes
@@ -29,19 +30,10 @@ KEYS = {
     "issuer": ("url", "calls_max", "key_window_hours"),
 }
 
-COUNT_IN_DOUBT = Query("""
--- count_in_doubt: lines of a programme that its issuer credited, or may have, and that are neither vouchers nor found
--- not owed
-SELECT COUNT(*) FROM (
-    SELECT i.disbursement_id
-    FROM disbursement d JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
-    WHERE d.programme_id = :programme_id
-      AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
-      AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
-    GROUP BY i.disbursement_id
-    HAVING MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.id ELSE 0 END)
-         > MAX(CASE WHEN a.outcome = 'absent' THEN i.id ELSE 0 END)
-        OR MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) = 1) doubts
+COUNT_CALLED_FOR = Query("""
+-- count_called_for: batches of a programme that a worker holds, and may call its issuer for
+SELECT COUNT(*) FROM batch b JOIN run r ON r.id = b.run_id
+WHERE r.programme_id = :programme_id AND b.lease_until >= :now
 """)
 
 DELETE_ISSUER = Query("""
@@ -89,10 +81,18 @@ def _refuse_what_is_fixed(
         rule = "is fixed: the programme has runs " + ("with an issuer" if issuer_before else "without one")
         raise document.refuse("issuer", "url", rule)
     if issuer is not None and issuer_before is not None and issuer.url != issuer_before.url:
-        in_doubt = tx.scalar(COUNT_IN_DOUBT, programme_id=before.id)
-        if in_doubt:
-            rule = f"is fixed while {in_doubt} lines are in doubt at the issuer: it alone knows what it credited"
-            raise document.refuse("issuer", "url", rule)
+        _refuse_to_leave(tx, document, issuer_before)
+
+
+def _refuse_to_leave(tx: Tx, document: "_Document", issuer: Issuer) -> None:
+    """An issuer alone knows what it credited, and what it was asked for: first every line must be settled there."""
+    tx.get(Issuer, Issuer.programme_id == issuer.programme_id, lock=True)  # nobody takes a batch until this has ended
+    if tx.scalar(COUNT_CALLED_FOR, programme_id=issuer.programme_id, now=tx.now):
+        raise document.refuse("issuer", "url", "is fixed while its issuer is being called: pause the runs, then repeat")
+    in_doubt = count_in_doubt(tx, issuer)
+    if in_doubt:
+        rule = f"is fixed while {in_doubt} lines are in doubt at the issuer: it alone knows what it credited"
+        raise document.refuse("issuer", "url", rule)
 
 
 def _write_issuer(tx: Tx, programme: Programme, issuer: Issuer | None, before: Issuer | None) -> list[str]:

@@ -91,6 +91,11 @@ class Stage:
         self._fill = prepare
         self._number = 0
 
+    @property
+    def months(self) -> int:
+        """How many were played."""
+        return self._number
+
     @contextmanager
     def open(self) -> Iterator["Stage"]:
         """While the context lasts."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dramatiq
 import orjson
@@ -18,15 +19,18 @@ from models.deadlines import SHUTDOWN_S
 from models.log import Log
 from models.messages import CREDIT_QUEUE, QUARANTINE_ACTOR, CreditBatch
 from tests import servers
+from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
 from tests.commands import end, kill, start
 from tests.faults.proxy import Proxy, proxied_redis, redis_socket
 from tests.faults.report import Row
 from tests.installation import Installation
+from tests.ledger import assert_books_agree
 from tests.waiting import until
 from workers import watchdog
 from workers.watchdog import Watchdog, dead_threads
 
 MESSAGES = 6
+NO_ID = "00000000-0000-0000-0000-000000000000"
 #: As long as Dramatiq waits before it makes a new consumer, and then some.
 RECOVERS_WITHIN_S = 30
 
@@ -158,12 +162,16 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
     own_redis: str, record_fault: Callable[[Row], None]
 ) -> None:
     """Malformed, forged, of another actor, another version: all quarantined, all good ones done."""
+    ours = {"version": 1, "redis_message_id": NO_ID}
     bad = [
         b"", b"\xff\x00", b"[]", b"null", b'{"actor_name":"credit_batch"}', b"x" * 5_000,
-        _forged(actor_name="discard"), _forged(options={"version": 99, "redis_message_id": "bad-v"}),
-        _forged(options={"version": 1, "redis_message_id": "bad-o", "on_success": "pay"}),
+        _forged(actor_name="discard"), _forged(actor_name="quarantine", kwargs={"digest": "Juana", "rule": "Juana"}),
+        _forged(options=ours | {"version": 99}), _forged(options=ours | {"version": -1}),
+        _forged(options=ours | {"version": True}), _forged(options=ours | {"on_success": "pay"}),
+        _forged(options=ours | {"redis_message_id": "Juana"}), _forged(message_id="Juana Núñez, Calle 5"),
         _forged(kwargs={"batch_id": "Juana"}), _forged(kwargs={"batch_id": 1, "name": "Juana"}),
-        _forged(args=[1]), _forged(queue_name="notify"), _forged(kwargs={"batch_id": -1}),
+        _forged(kwargs={"batch_id": -1}), _forged(kwargs={"batch_id": 2**63}), _forged(args=["Juana"]),
+        _forged(queue_name="notify"), _forged(message_timestamp="Juana"), _forged(Juana=1),
     ]  # fmt: skip
     with bench(own_redis) as made:
         consumer = made.worker.consumers[CREDIT_QUEUE]
@@ -180,6 +188,45 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
         assert len(made.quarantined) == len(bad)
         assert sorted(set(made.done)) == list(range(1, MESSAGES + 1))
     record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_foreign_messages_among_a_month_change_nothing_and_name_nobody(
+    installation: Installation, record_fault: Callable[[Row], None]
+) -> None:
+    """Forged, replayed, of an older version, under keys that are no text: the month is credited once all the same."""
+    programme = a_programme(installation.database, stores=0)
+    families(installation.database, programme, 60, location=TIJUANA)
+    run = a_released_run(installation.database, programme)
+    installation.ticker().work()
+    broker = installation.broker
+    key = f"{broker.namespace}:{CREDIT_QUEUE}"
+    ours: list[Any] = broker.client.hvals(f"{key}.msgs")
+    older = [content.replace(b'"version":1', b'"version":0') for content in ours]
+    foreign: list[tuple[bytes | str, bytes]] = [
+        *((f"replayed-{number}", content) for number, content in enumerate([*ours, *older])),
+        (b"\xff\xfe", ours[0]),
+        ("named", _forged(message_id="Juana Núñez, Calle 5")),
+        ("other", _forged(kwargs={"batch_id": 999_999})),
+        ("newer", ours[0].replace(b'"version":1', b'"version":2')),
+    ]
+    for message_id, content in foreign:
+        broker.client.hset(f"{key}.msgs", message_id, content)
+        broker.client.lpush(key, message_id)
+
+    for _ in range(2):  # a consumer of its own each time: the second tidies up what the first could not name
+        with installation.workers():
+            until(lambda: len(vouchers_of(installation.database, run)) == 60, what="every voucher")
+            until(lambda: not broker.client.llen(key), what="an empty queue")
+    installation.ticker().work()
+
+    assert_books_agree(installation.database)
+    assert len(vouchers_of(installation.database, run)) == 60
+    assert broker.client.hlen(f"{key}.msgs") == 0
+    log = installation.settings.log.read_text()
+    assert "Juana" not in log
+    assert log.count('"message.quarantined"') == 2
+    record_fault(Row(fault="foreign messages among a month's own", runs=len(foreign)))
 
 
 def test_dead_thread_ends_the_process_loudly(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +296,7 @@ def test_worker_told_to_stop_ends_in_time(installation: Installation) -> None:
 def _forged(**changed: object) -> bytes:
     good: dict[str, object] = {
         "queue_name": CREDIT_QUEUE, "actor_name": CreditBatch.ACTOR, "args": [], "kwargs": {"batch_id": 1},
-        "options": {"version": 1, "redis_message_id": "bad-1"}, "message_id": "m", "message_timestamp": 1,
+        "options": {"version": 1, "redis_message_id": NO_ID}, "message_id": NO_ID, "message_timestamp": 1,
     }  # fmt: skip
     return orjson.dumps(good | changed)
 
