@@ -34,6 +34,11 @@ class Racer(Generic[T]):
             assert self._reached.wait(LIMIT_S), f"{self._stop_after} was not reached: {self._error!r}"
         return self
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end by itself."""
+        return not self._thread.is_alive()
+
     def finish(self) -> T:
         """Let it go on, and return what it came to; raises what it raised."""
         self._go.set()
@@ -66,20 +71,20 @@ def in_transaction(action: Callable[[Tx], T]) -> Callable[[Database], T]:
     return run
 
 
+def waits_for_a_lock(database: Database) -> bool:
+    """Whether a session of this database does (PostgreSQL)."""
+    with database.reading() as tx:
+        count = tx.connection.execute(
+            text(
+                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        ).scalar_one()
+    return bool(count)
+
+
 def until_blocked(database: Database) -> None:
     """Return when a session of this database waits for a lock (PostgreSQL)."""
-
-    def blocked() -> bool:
-        with database.reading() as tx:
-            count = tx.connection.execute(
-                text(
-                    "SELECT COUNT(*) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
-            ).scalar_one()
-        return bool(count)
-
-    until(blocked, what="a session to wait for a lock", within_s=LIMIT_S)
+    until(lambda: waits_for_a_lock(database), what="a session to wait for a lock", within_s=LIMIT_S)
 
 
 @contextmanager

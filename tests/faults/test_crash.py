@@ -7,14 +7,22 @@ rolled back alike.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text, update
 
+import scheduler.plan as plan_module
+from models.storage import Database, Query, Tx
+from models.tables import Household, Programme
+from tests.builders import CITIES, CYCLE, NOGALES, PAYDAY, TIJUANA, a_programme, families
 from tests.conftest import PROFILES
 from tests.faults import plants
 from tests.faults.campaign import Stage, Verdict, at, at_random
 from tests.faults.report import Row
+from tests.races import Racer, in_transaction, waits_for_a_lock
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(3600)
 ISSUER_KINDS = ("closed loop", "issuer")
@@ -105,6 +113,89 @@ def test_campaign_catches_a_planted_bug(plant: str, tmp_path: Path, record_fault
 
     record_fault(Row(fault=f"planted: {plant}, caught after so many", runs=months))
     assert caught, f"{plant} was not caught at any of {points} points"
+
+
+@pytest.mark.parametrize("profile", ["distributed"])
+@pytest.mark.parametrize("kind", ["closed loop"])
+def test_message_acknowledged_too_early_costs_nothing(stage: Stage, record_fault: Callable[[Row], None]) -> None:
+    """Elsewhere this is the bug that loses a job. Here the database says what is owed; a message says "look now"."""
+    points = count_points(stage, edges_only=True)
+    wrong: list[tuple[int, int, Verdict]] = []
+    killed_at: set[str] = set()
+    chosen = range(1, points + 1, STRIDE["distributed"])
+    for point in chosen:
+        with stage.month(seed=0, edges_only=True, plant="acknowledged_before_the_work") as month:
+            month.run(at(point))
+            verdict = month.verdict()
+            killed_at.add((Path(month.life.home) / "point").read_text())
+            if verdict:
+                wrong.append((0, point, verdict))
+
+    record_fault(_row("messages acknowledged before the work, and killed", len(chosen), wrong))
+    assert wrong == []
+    assert "after fetch" in killed_at  # the message was gone, and nothing was done
+
+
+@pytest.mark.parametrize("key", ["there", "missing"])
+def test_only_the_unique_key_stops_two_plans_of_a_family_that_moves(
+    key: str,
+    postgresql: str,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_fault: Callable[[Row], None],
+) -> None:
+    """Two schedulers plan two cities while a family moves from one to the other: promise 1 rests on the key alone."""
+    with Stage(
+        tmp_path / f"stage-key-{key}", server=postgresql, redis_url=redis_url, outside=False, prepare=a_family
+    ).open() as stage, stage.month(seed=0, edges_only=True) as month:  # fmt: skip
+        url = month.life.database_url
+        if key == "missing":
+            _drop_the_key(month.database, monkeypatch)
+        first = Racer(url, in_transaction(partial(_plan, TIJUANA)), stop_after=plan_module.INSERT_LINES).start()
+        with month.database.transaction() as tx:
+            tx.connection.execute(update(Household).values(location_code=NOGALES))
+        second = Racer(url, in_transaction(partial(_plan, NOGALES)))
+        second.start()
+        until(lambda: second.ended or waits_for_a_lock(month.database), what="the second plan")
+        first.finish()
+        second.finish()
+        month.run(at(0))
+        verdict = month.compare()
+
+    if key == "there":
+        record_fault(_row("two plans of a family that moves", 1, [(0, 0, verdict)]))
+        assert not verdict
+    else:
+        record_fault(Row(fault="planted: missing_unique_key, caught after so many", runs=1))
+        assert verdict.doubled == 1
+
+
+def a_family(database: Database, store_url: str) -> None:
+    """In Tijuana, of a programme that runs in Nogales, too."""
+    cities = [city for city in CITIES if city[0] in (TIJUANA, NOGALES)]
+    families(database, a_programme(database, cities=cities, store_url=store_url), 1, location=TIJUANA)
+
+
+def _plan(location: str, tx: Tx) -> bool:
+    try:
+        return plan_module.plan_slot(
+            tx, tx.get(Programme), location_code=location, cycle=CYCLE, now=PAYDAY, batch_lines=10
+        ).created
+    except plan_module.NothingToPlan:
+        return False
+
+
+def _drop_the_key(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with database.transaction() as tx:
+        [name] = tx.connection.execute(
+            text("SELECT conname FROM pg_constraint WHERE conrelid = 'disbursement'::regclass AND contype = 'u'")
+        ).scalars()
+        tx.connection.execute(text(f'ALTER TABLE disbursement DROP CONSTRAINT "{name}"'))
+    statement = str(plan_module.INSERT_LINES.on("postgresql"))
+    conflict = "ON CONFLICT (programme_id, household_id, cycle) DO NOTHING"
+    assert conflict in statement
+    monkeypatch.setattr(plan_module, "INSERT_LINES", Query(statement.replace(conflict, "")))
 
 
 def _row(fault: str, runs: int, wrong: list[tuple[int, int, Verdict]]) -> Row:
