@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Row, bindparam, create_engine, event, select
 from sqlalchemy import text as sql_text
@@ -203,6 +203,14 @@ class Tx:
             )
             driver: Any = self.connection.connection.driver_connection  # models.postgresql's
             driver.deadline_s += deadlines.LONG_STATEMENT_S  # until it goes back to the pool
+
+    def refresh_statistics(self, *tables: Literal["household", "enrolment", "disbursement"]) -> None:
+        """After many rows were written: a planner that believes a table empty compares every row with every other.
+
+        PostgreSQL's own collector comes within a minute or so; a month is planned, or the next city, before that.
+        """
+        if self.dialect == "postgresql":
+            self.connection.execute(sql_text(f"ANALYZE (SKIP_LOCKED) {', '.join(tables)}"))
 
     def commit_asynchronously(self) -> None:
         """Let this commit be lost by a crash of the database: only for facts that cost seconds, never money."""

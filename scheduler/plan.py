@@ -259,6 +259,7 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
         [{"run_id": run_id, "members": members, "amount_minor": amount} for members, amount in amounts.items()],
     )
     tx.execute(INSERT_LINES, run_id=run_id, first_id=first_id)
+    tx.refresh_statistics("disbursement")
     tx.execute(INSERT_BATCHES, run_id=run_id, batch_lines=batch_lines, **span)
     tx.execute(INSERT_GROUPS, run_id=run_id, **span)
     sums = tx.one(SUM_LINES, run_id=run_id, **span)

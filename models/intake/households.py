@@ -166,6 +166,7 @@ def load_households(tx: Tx, path: Path, programme: Programme) -> FileReport:
         tx.execute(UPDATE_HOUSEHOLDS)
         tx.execute(INSERT_ENROLMENTS, programme_id=programme.id)
         tx.execute(UPDATE_ENROLMENTS, programme_id=programme.id)
+        tx.refresh_statistics("household", "enrolment")
     tx.execute(DROP_STAGE)
     return report
 

@@ -51,6 +51,18 @@ def move(database: Database, registration_id: str, location: str) -> None:
         )
 
 
+def test_planner_of_the_database_knows_at_once_how_many_lines_there_are(postgresql_database: Database) -> None:
+    """It believed the table empty, and compared each family of the next city with every line of the first."""
+    programme = a_programme(postgresql_database)
+    families(postgresql_database, programme, 300, location=TIJUANA)
+
+    a_planned_run(postgresql_database, programme)
+
+    with postgresql_database.reading() as tx:
+        believed = tx.connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'disbursement'")).scalar()
+    assert believed == 300
+
+
 def test_planning_again_changes_nothing(database: Database) -> None:
     programme = a_programme(database)
     families(database, programme, 25, location=TIJUANA)
