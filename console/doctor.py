@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: What `doctor` looks at today, in the order of its lines.
 CHECKS = (
     "settings", "keys", "home folder", "disk space", "database", "schema", "database version", "clock skew",
-    "time zones", "Redis", "Redis version", "Redis policy", "schedulers", "workers", "late slots",
+    "time zones", "Redis", "Redis version", "Redis policy", "schedulers", "workers", "reference key", "late slots",
     "undelivered notices",
 )  # fmt: skip
 MIB = 1024 * 1024
@@ -228,8 +228,31 @@ def _flow(settings: Settings) -> Iterator[Check]:
         if settings.distributed:
             yield _seen(database, "scheduler", "despensa scheduler")
             yield _seen(database, "worker", "despensa worker")
+        yield _reference_key(settings, database)
         yield _late_slots(database, now=datetime.now(UTC))
         yield _undelivered(database)
+
+
+def _reference_key(settings: Settings, database: Database) -> Check:
+    """Whether this host calls the newest line that was called for by the name under which its issuer knows it."""
+    from console.config import Check
+    from models.cases import NEWEST_CALL
+    from models.keys import credit_reference, load_keys
+
+    with database.reading() as tx:
+        call = tx.first(NEWEST_CALL)
+    if call is None:
+        return Check("reference key", "ok", "no issuer was called yet")
+    try:
+        keys = load_keys(settings.keys, "reference")
+    except DespensaError as error:
+        return Check("reference key", "failed", str(error), error.hint or "", error.exit_code)
+    mine = credit_reference(keys, programme=call.programme, registration_id=call.registration_id, cycle=call.cycle)
+    if mine != call.reference:
+        hint = f"copy the key files from the host that has credited so far into {settings.keys}"
+        detail = "this host has another one than who called the issuer: it will call for nothing"
+        return Check("reference key", "failed", detail, hint, Exit.MISUSED)
+    return Check("reference key", "ok", "the one that the issuer was called with")
 
 
 def _seen(database: Database, role: str, command: str) -> Check:

@@ -50,6 +50,14 @@ WHERE d.programme_id = :programme_id
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
 """)
 
+NEWEST_CALL = Query("""
+-- newest_call: the last call to any issuer, and of what its reference was derived
+SELECT i.reference, p.code AS programme, h.registration_id, d.cycle
+FROM intent i JOIN disbursement d ON d.id = i.disbursement_id JOIN household h ON h.id = d.household_id
+JOIN programme p ON p.id = d.programme_id
+ORDER BY i.id DESC LIMIT 1
+""")
+
 COUNT_DOUBTS = Query("""
 -- count_doubts: how often each line of a range was a case of doubt; bounded by the batch
 SELECT disbursement_id AS id, COUNT(*) AS doubts FROM cases

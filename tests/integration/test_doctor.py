@@ -10,12 +10,15 @@ from sqlalchemy import text
 from console import doctor as doctor_module
 from console.doctor import CHECKS, redis_checks, skew_check
 from models.errors import Exit
+from models.keys import KEY_BYTES, key_path
 from models.schema import server_major
 from models.sightings import see
 from models.storage import Database
 from tests.builders import a_programme, families
 from tests.command_line import CommandLine
 from tests.installation import Installation
+from tests.integration.test_outside import a_month, work
+from workers.issuers.simulated import SimulatedIssuer
 
 TIJUANA = ("02004", "Tijuana", "America/Tijuana")
 
@@ -142,3 +145,18 @@ def test_server_version_is_read(database: Database, profile: str) -> None:
     major = server_major(database)
 
     assert (major is None) == (profile == "embedded")
+
+
+def test_host_that_made_a_reference_key_of_its_own_is_told_before_it_is_stuck(
+    command_line: CommandLine, installation: Installation
+) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=1) as run:
+        work(installation, run)
+        before = found(command_line)["reference key"]
+        key_path(installation.settings.keys, "reference").write_text(f"1 {'5a' * KEY_BYTES}\n")
+
+        after = found(command_line)["reference key"]
+
+    assert before["state"] == "ok"
+    assert after["state"] == "failed"
+    assert "copy the key files" in after["hint"]
