@@ -219,7 +219,8 @@ class Fleet:
                 connection.invalidate()
                 return False
 
-            until(lambda: self.credited() >= self.families, what="every voucher", within_s=ENDS_WITHIN_S)
+            within_s = ENDS_WITHIN_S + self.families / 50
+            until(lambda: self.credited() >= self.families, what="every voucher", within_s=within_s)
             until(ended, what="the end of the month", within_s=ENDS_WITHIN_S)
 
     def found(self, fault: str, *, recovery_s: tuple[float, ...] = ()) -> Row:

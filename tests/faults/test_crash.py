@@ -6,7 +6,7 @@ times with other answers of the issuer; the short form only at the edges: whatev
 rolled back alike.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,25 +25,8 @@ from tests.races import Racer, in_transaction, waits_for_a_lock
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(3600)
-ISSUER_KINDS = ("closed loop", "issuer")
 #: In the short form every n-th edge is killed.
 STRIDE = {"embedded": 1, "distributed": 4}
-
-
-@pytest.fixture(params=ISSUER_KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Who creates the vouchers."""
-    return str(request.param)
-
-
-@pytest.fixture
-def stage(profile: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """For months of this profile and kind."""
-    server = request.getfixturevalue("postgresql") if profile == "distributed" else ""
-    redis_url = request.getfixturevalue("redis_url") if profile == "distributed" else ""
-    folder = tmp_path / f"stage-{profile}-{kind.replace(' ', '-')}"
-    with Stage(folder, server=server, redis_url=redis_url, outside=kind == "issuer").open() as stage:
-        yield stage
 
 
 def count_points(stage: Stage, *, edges_only: bool) -> int:

@@ -14,7 +14,7 @@ from scheduler.seal import emit, seal
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, run_again, vouchers_of
 from tests.faults.report import Row
 from tests.installation import Installation
-from tests.integration.test_stuck import work
+from tests.integration.test_outside import work
 from tests.ledger import assert_books_agree
 
 

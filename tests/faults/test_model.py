@@ -6,7 +6,7 @@ forgotten. A crash is a SIGKILL of a process of its own, at a counted point.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,6 @@ from workers import credit, outside
 from workers.issuers import calls
 
 pytestmark = pytest.mark.timeout(3600)
-KINDS = ("closed loop", "issuer")
 #: An hour before the first of the three paydays.
 BEGINS = datetime(2026, 12, 1, 14, tzinfo=UTC)
 CYCLES = ("2026-11", "2026-12", "2027-01")
@@ -457,21 +456,10 @@ def _approve_as_another(tx: Tx, run: int) -> None:
     approve_by_person(tx, run)
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Who creates the vouchers."""
-    return str(request.param)
-
-
 @pytest.fixture
-def stage(profile: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """For programmes of this profile and kind."""
-    server = request.getfixturevalue("postgresql") if profile == "distributed" else ""
-    redis_url = request.getfixturevalue("redis_url") if profile == "distributed" else ""
-    folder = tmp_path / f"model-{profile}-{kind.replace(' ', '-')}"
-    opened = Stage(folder, server=server, redis_url=redis_url, outside=kind == "issuer", prepare=three_cities)
-    with opened.open() as stage:
-        yield stage
+def stage(open_stage: Callable[[Callable[[Database, str], None]], Stage]) -> Stage:
+    """For programmes of three cities."""
+    return open_stage(three_cities)
 
 
 def hold(stage: Stage, *, long: bool = False, examples: int = 10) -> None:

@@ -60,7 +60,8 @@ from tests.builders import (
 )
 from tests.command_line import CommandLine
 from tests.installation import Installation
-from tests.ledger import assert_books_agree, exhaust, make_dead_case, pass_time
+from tests.integration.test_outside import work
+from tests.ledger import assert_books_agree, exhaust, make_dead_case
 from tests.races import Racer, in_transaction, until_blocked
 from workers.credit import credit_batch, take_batch
 
@@ -71,16 +72,6 @@ TIJUANA_ONLY = CITIES[:1]
 def url(postgresql_database: Database) -> str:
     """Where a second session connects."""
     return postgresql_database.url.render_as_string(hide_password=False)
-
-
-def work(installation: Installation, run: Run, *, rounds: int = 1) -> None:
-    """Deliver a message for each open batch, then let time pass and the scheduler look."""
-    for _ in range(rounds):
-        for batch in batches_of(installation.database, run):
-            if batch.state == BatchState.OPEN:
-                installation.receive(CreditBatch(batch.id))
-        pass_time(installation.database)
-        installation.ticker().work()
 
 
 def poison(database: Database, *lines: int) -> None:
