@@ -1,5 +1,6 @@
 """Cases: opening one, in the transaction of whoever found that a line needs one; and which lines are in doubt."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -104,13 +105,21 @@ def open_case(
     return case
 
 
-def list_in_doubt(tx: Tx, run: Run, *, first_id: int, last_id: int) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A line that may be credited at its issuer, or is known to be, and is not settled here."""
+
+    line: int
+    credited: bool  #: known to be
+
+
+def list_in_doubt(tx: Tx, run: Run, *, first_id: int, last_id: int) -> list[Doubt]:
     """The lines from `first_id` to `last_id` that may be credited at their issuer: ask before deciding anything."""
     issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
     if issuer is None:
         return []
     rows = tx.all(LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id)
-    return [int(row.id) for row in rows if _is_in_doubt(row, issuer)]
+    return [Doubt(int(row.id), bool(row.credited)) for row in rows if _is_in_doubt(row, issuer)]
 
 
 def count_in_doubt(tx: Tx, issuer: Issuer) -> int:

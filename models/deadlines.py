@@ -28,6 +28,9 @@ STORE_CALL_S = 8
 #: How long a worker owns a batch, or a notice, that it took.
 LEASE_S = 15
 
+#: Before a failed or given-back batch is taken again.
+RETRY_AFTER_S = 5
+
 #: A worker told to stop finishes what it holds within this: a lease, and the messages it has to put back.
 SHUTDOWN_S = 20
 #: TimeoutStopSec of systemd, terminationGracePeriodSeconds of Kubernetes: then SIGKILL, which loses seconds.

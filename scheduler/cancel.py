@@ -142,10 +142,10 @@ def _open_doubts(tx: Tx, run: Run) -> int:
     """
     cases = [
         open_case(
-            tx, run, line_id, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN, attempts=batch.attempts,
+            tx, run, doubt.line, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN, attempts=batch.attempts,
             error="stopped in mid-call", next_attempt_at=tx.now,
         )
         for batch in tx.all(LIST_STOPPED_BATCHES, run_id=run.id)
-        for line_id in list_in_doubt(tx, run, first_id=batch.first_id, last_id=batch.last_id)
+        for doubt in list_in_doubt(tx, run, first_id=batch.first_id, last_id=batch.last_id)
     ]  # fmt: skip
     return len(cases)

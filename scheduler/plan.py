@@ -175,9 +175,9 @@ def plan_slot(
     before its first cycle, or while the programme is imported; NothingToPlan where nobody is entitled without a line.
     """
     tx.allow_long_statement()
-    slot = get_slot(tx, programme, location_code=location_code, cycle=cycle)
     _hold_enrolments(tx, programme)
     programme = tx.get(Programme, Programme.id == programme.id)  # the rules as they are now
+    slot = get_slot(tx, programme, location_code=location_code, cycle=cycle)
     if part is None:
         part = next_part(tx, slot, now=now)
     existing = tx.find(Run, *_is_part(slot, part))

@@ -5,7 +5,7 @@ from models.errors import NotFound, RefusedByState, RefusedInput
 from models.events import CaseResolved
 from models.journal import append
 from models.runs import of_run, summarise
-from models.states import CaseOutcome, CaseState, RunState
+from models.states import CaseOutcome, CaseReason, CaseState, RunState
 from models.storage import Query, Tx
 from models.tables import Case, Disbursement, Run, run_code
 from scheduler.close import complete_if_settled, tell_stores
@@ -53,9 +53,15 @@ def resolve_paid(tx: Tx, case_id: int, *, evidence: str, key_version: int) -> Ca
 def resolve_not_owed(tx: Tx, case_id: int) -> Case:
     """The line was not owed: give its reserve back. It is never credited.
 
-    Raises RefusedByState for a closed case, and for a line that its issuer is known to have credited.
+    Raises RefusedByState for a closed case, for a line that its issuer is known to have credited, and for one that it
+    may have credited and is still asked about.
     """
     run, case, line = _lock(tx, case_id)
+    if case.reason == CaseReason.UNKNOWN and case.next_attempt_at is not None:
+        raise RefusedByState(
+            f"the issuer may have credited the line of case {case_id}, and is asked about it by itself",
+            hint="wait until the case waits for a person: despensa run cases " + run_code(run),
+        )
     if tx.scalar(COUNT_CREDITS, disbursement_id=line.id) > 0:
         raise RefusedByState(
             f"the line of case {case_id} was credited by its issuer: it is owed, and paid",
@@ -92,7 +98,7 @@ def _close(tx: Tx, run: Run, case: Case, line: Disbursement, *, outcome: CaseOut
         raise RefusedByState(f"case {case.id} changed while it was being resolved", hint="repeat the command")
     paid = outcome == CaseOutcome.PAID
     notices = 0
-    if paid and run.state == RunState.CANCELLED:  # it is not completed any more: its stores are told here
+    if paid and run.state in (RunState.CANCELLED, RunState.COMPLETED_WITH_CASES):  # its stores were told of less
         counts = summarise(tx, run.id).counts
         notices = tell_stores(tx, run, vouchers=counts.credited, amount_minor=counts.credited_minor)
     append(

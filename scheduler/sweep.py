@@ -4,12 +4,13 @@ from datetime import timedelta
 
 from models.calendar import Cycle
 from models.cases import count_doubts, list_in_doubt, open_case
+from models.deadlines import RETRY_AFTER_S
 from models.doubts import PUT_OFF_MAX, ask_again_at
 from models.events import BatchSplit
 from models.journal import append
 from models.runs import of_run
 from models.states import CaseReason, RunState
-from models.storage import Query, Tx
+from models.storage import Query, Tx, seconds
 from models.tables import Batch, Run
 from scheduler.dispatch import TAKES_MAX
 from scheduler.pause import pause
@@ -18,11 +19,10 @@ from scheduler.pause import pause
 PARTS = 32
 #: So many exhausted batches of a run with no success between are no longer poison: the run is paused.
 EXHAUSTED_MAX = 3
-#: Batches that are sent together fail together, and their mates succeed just before: that is "between", too. The takes
-#: of one batch lie within two leases and two resends.
-TRIED_WITHIN = timedelta(seconds=60)
 #: Who can be called for becomes a case at PUT_OFF_MAX (workers.outside); this is for who cannot, for want of a token.
 NOT_CALLED_MAX = PUT_OFF_MAX + timedelta(hours=1)
+#: It was tried so lately: after a standstill of the whole installation, lines are tried before they are given up.
+LATELY = timedelta(hours=1)
 
 RUNS_WITH_EXHAUSTED = Query("""
 -- runs_with_exhausted: runs with open batches that were taken too often and that nobody holds
@@ -46,6 +46,14 @@ WHERE b.run_id = :run_id AND b.attempts >= :takes_max
        OR (b.state IN ('split', 'stopped') AND b.ended_at > :since_at))
 """)
 
+FIRST_FAILURE = Query("""
+-- first_failure: of one run's exhausted batches that are open: the earliest lease that ran out, and the earliest next
+-- attempt after an error
+SELECT MIN(lease_until) AS died_at, MIN(CASE WHEN lease_until IS NULL THEN next_attempt_at END) AS again_at
+FROM batch
+WHERE run_id = :run_id AND state = 'open' AND attempts >= :takes_max AND (lease_until IS NULL OR lease_until < :now)
+""")
+
 LAST_SUCCESS = Query("""
 -- last_success: when a batch of the run was last credited
 SELECT MAX(credited_at) AS credited_at FROM batch WHERE run_id = :run_id AND state = 'done'
@@ -59,23 +67,27 @@ FROM journal WHERE run_id = :run_id AND event IN ('run.released', 'run.paused', 
 """)
 
 RUNS_PUT_OFF = Query("""
--- runs_put_off: runs with batches of an outside issuer that were given back since :since_at, and that nobody holds
+-- runs_put_off: runs with batches of an outside issuer that were given back since :since_at and lately again, and that
+-- nobody holds
 SELECT DISTINCT b.run_id FROM batch b JOIN run r ON r.id = b.run_id JOIN issuer i ON i.programme_id = r.programme_id
-WHERE b.state = 'open' AND b.given_back_at < :since_at AND (b.lease_until IS NULL OR b.lease_until < :now)
+WHERE b.state = 'open' AND b.given_back_at < :since_at AND b.next_attempt_at >= :lately_at
+  AND (b.lease_until IS NULL OR b.lease_until < :now)
 ORDER BY b.run_id LIMIT 100
 """)
 
 LIST_PUT_OFF = Query("""
--- list_put_off: one run's batches that were given back since :since_at, and that nobody holds
+-- list_put_off: one run's batches that were given back since :since_at and lately again, and that nobody holds
 SELECT id FROM batch
-WHERE run_id = :run_id AND state = 'open' AND given_back_at < :since_at AND (lease_until IS NULL OR lease_until < :now)
+WHERE run_id = :run_id AND state = 'open' AND given_back_at < :since_at AND next_attempt_at >= :lately_at
+  AND (lease_until IS NULL OR lease_until < :now)
 ORDER BY id LIMIT 100
 """)
 
 END_PUT_OFF = Query("""
 -- end_put_off: its lines become cases, unless a worker took it meanwhile
 UPDATE batch SET state = 'stopped', ended_at = :now, token = NULL, lease_until = NULL
-WHERE id = :batch_id AND state = 'open' AND given_back_at < :since_at AND (lease_until IS NULL OR lease_until < :now)
+WHERE id = :batch_id AND state = 'open' AND given_back_at < :since_at AND next_attempt_at >= :lately_at
+  AND (lease_until IS NULL OR lease_until < :now)
 """)
 
 LIST_UNSETTLED = Query("""
@@ -140,19 +152,23 @@ def sweep_exhausted(tx: Tx, run_id: int) -> int:
 
 def runs_put_off(tx: Tx) -> list[int]:
     """Runs with lines that could not be called for since more than a day."""
-    return [row.run_id for row in tx.all(RUNS_PUT_OFF, since_at=tx.now - NOT_CALLED_MAX, now=tx.now)]
+    return [row.run_id for row in tx.all(RUNS_PUT_OFF, **_put_off_times(tx))]
 
 
 def sweep_put_off(tx: Tx, run_id: int) -> int:
     """Make cases for a person of lines that could not be called for since more than a day. Returns how many batches."""
     run = tx.get(Run, Run.id == run_id, lock=True)
-    since_at = tx.now - NOT_CALLED_MAX
+    times = _put_off_times(tx)
     ended = 0
-    for row in tx.all(LIST_PUT_OFF, run_id=run_id, since_at=since_at, now=tx.now):
-        if tx.execute(END_PUT_OFF, batch_id=row.id, since_at=since_at, now=tx.now) == 1:
+    for row in tx.all(LIST_PUT_OFF, run_id=run_id, **times):
+        if tx.execute(END_PUT_OFF, batch_id=row.id, **times) == 1:
             _make_cases(tx, run, tx.get(Batch, Batch.id == row.id), ask_again=False)
             ended += 1
     return ended
+
+
+def _put_off_times(tx: Tx) -> dict[str, object]:
+    return {"since_at": tx.now - NOT_CALLED_MAX, "lately_at": tx.now - LATELY, "now": tx.now}
 
 
 def list_latecomers(tx: Tx, cycle: Cycle) -> list[tuple[int, str]]:
@@ -190,7 +206,9 @@ def _nothing_succeeds(tx: Tx, run: Run) -> bool:
     """
     decision = tx.one(LAST_DECISION, run_id=run.id)
     success_at = tx.scalar(LAST_SUCCESS, run_id=run.id)
-    if success_at is not None and success_at > tx.now - TRIED_WITHIN:
+    failure = tx.one(FIRST_FAILURE, run_id=run.id, takes_max=TAKES_MAX, now=tx.now)
+    failures = [failure.died_at, failure.again_at - seconds(RETRY_AFTER_S) if failure.again_at else None]
+    if success_at is not None and success_at > min(at for at in (*failures, tx.now) if at is not None):
         return False
     if decision.paused_at is not None and (success_at is None or decision.paused_at > success_at):
         return False  # it is released again: a person has resumed it
@@ -200,15 +218,21 @@ def _nothing_succeeds(tx: Tx, run: Run) -> bool:
 
 
 def _make_cases(tx: Tx, run: Run, batch: Batch, *, ask_again: bool) -> None:
-    """Of what is not settled yet of an ended batch. Whoever may be credited at the issuer is asked for, if at all."""
+    """Of what is not settled yet of an ended batch. What the issuer credited is settled at once; what it may have
+    credited is asked for, if at all, later; the rest waits for a person.
+    """
     assert batch.fund_id is not None  # an open batch has its fund
     span = {"first_id": batch.first_id, "last_id": batch.last_id}
     unsettled = [int(row.id) for row in tx.all(LIST_UNSETTLED, **span)]
-    in_doubt = set(list_in_doubt(tx, run, **span))
+    in_doubt = {doubt.line: doubt for doubt in list_in_doubt(tx, run, **span)}
     doubts = count_doubts(tx, **span)
     for line in unsettled:
-        again_at = ask_again_at(doubts.get(line, 0), now=tx.now) if ask_again and line in in_doubt else None
+        doubt = in_doubt.get(line)
+        again_at = None
+        if doubt is not None:
+            again_at = tx.now if doubt.credited else None
+            again_at = again_at or (ask_again_at(doubts.get(line, 0), now=tx.now) if ask_again else None)
         open_case(
-            tx, run, line, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN if line in in_doubt else CaseReason.DEAD,
+            tx, run, line, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN if doubt else CaseReason.DEAD,
             attempts=batch.attempts, error=batch.last_error, next_attempt_at=again_at,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import dramatiq
@@ -55,7 +56,7 @@ def _notify(place: Workplace, notice_id: int) -> str:
 
 def _credit(place: Workplace, batch_id: int) -> str:
     try:
-        lease = credit.take_batch(place.database, batch_id)
+        lease = credit.take_batch(place.database, batch_id, stopping=place.stopping)
     except credit.NotTaken as error:
         return _failed(place, batch_id, error.failure)
     if lease is None:
@@ -65,7 +66,7 @@ def _credit(place: Workplace, batch_id: int) -> str:
             return _credit_outside(place, lease, lease.access.programme)
         credited = credit.credit_batch(place.database, lease, key_version=place.pin_keys.latest.version)
     except Exception as error:  # the one place that ends a lease after any failure; what it is decides what counts
-        return _failed(place, batch_id, credit.return_batch(place.database, lease, error))
+        return _failed(place, batch_id, credit.return_batch(place.database, lease, error, stopping=place.stopping))
     if credited is None:
         credit.release_lease(place.database, lease)
         return "lease lost"
@@ -84,7 +85,7 @@ def _credit_outside(place: Workplace, lease: credit.Lease, programme: str) -> st
         lease,
         key_version=place.pin_keys.latest.version,
         references=place.reference_keys,
-        token=load_token(place.keys_folder, programme),
+        token=partial(load_token, place.keys_folder, programme),
         stopping=place.stopping,
     )
     health = outcome.health

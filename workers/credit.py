@@ -6,15 +6,23 @@ the disbursement: a second voucher for a line is a defect, and rolls back.
 """
 
 import secrets
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    stop_any,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from models import books
-from models.deadlines import LEASE_S, steady_s
+from models.deadlines import LEASE_S, RETRY_AFTER_S, steady_s
 from models.errors import DespensaError
 from models.events import BatchCredited
 from models.journal import append
@@ -25,16 +33,12 @@ from workers.issuers.slots import Access, find_access, hold_back
 
 #: A batch that was taken so often without success is split by the sweep. Source: design.md, Poison.
 TAKES_MAX = 2
-#: Wait before a failed or given-back batch is taken again, by the database's clock.
-RETRY_AFTER_S = 5
 #: A batch that is given back for longer is an alarm. Source: design.md, Poison.
 STUCK_AFTER = timedelta(minutes=5)
 #: How long a worker tries to tell the database that it gives a batch back: a restart of PostgreSQL fits in.
 GIVE_BACK_WITHIN_S = 60
 #: The database does not answer, or has no connection to spare.
 AWAY_ERRORS = (OperationalError, InterfaceError, NoConnectionFree)
-#: As GIVE_BACK_WITHIN_S, where perhaps nothing was taken: the next message finds out.
-UNTAKE_WITHIN_S = 3
 #: Trouble of the place, not of the batch: the attempt is given back.
 PLACE_ERRORS = (*AWAY_ERRORS, InternalError, ProgrammingError, DespensaError, OSError, MemoryError)
 
@@ -122,7 +126,7 @@ class NotTaken(Exception):
         self.failure = failure
 
 
-def take_batch(database: Database, batch_id: int) -> Lease | None:
+def take_batch(database: Database, batch_id: int, *, stopping: threading.Event | None = None) -> Lease | None:
     """Own a batch for LEASE_S, or None where there is nothing to do: done, stopped, paused, held, or not yet due.
 
     None also where nobody may call its issuer now: it was then postponed. Raises NotTaken.
@@ -141,7 +145,7 @@ def take_batch(database: Database, batch_id: int) -> Lease | None:
             )  # fmt: skip
     except AWAY_ERRORS as error:
         # The commit may have been made, and its answer lost: an attempt that nobody works on must not be counted.
-        raise NotTaken(_untake(database, Lease(batch_id, token, began, None), error)) from error
+        raise NotTaken(_untake(database, Lease(batch_id, token, began, None), error, stopping=stopping)) from error
     return Lease(batch_id, token, began, access) if taken == 1 else None
 
 
@@ -170,18 +174,18 @@ def put_off(database: Database, lease: Lease, *, wait_s: int, reason: str) -> da
 
 
 def return_batch(
-    database: Database, lease: Lease, error: Exception, *, within_s: float = GIVE_BACK_WITHIN_S
+    database: Database, lease: Lease, error: Exception, *, stopping: threading.Event | None = None
 ) -> Failure:
     """End a lease after a failed attempt. The attempt is given back unless the data, or our own code, was at fault.
 
-    Tries for a minute, or `within_s`, where the database does not answer: an attempt that cannot be given back stays
-    counted, and a restart of the database must not split a batch.
+    Tries for a minute, or until `stopping` is set, where the database does not answer: an attempt that cannot be given
+    back stays counted, and a restart of the database must not split a batch.
     """
     given_back = isinstance(error, PLACE_ERRORS)
     constraint, sqlstate = describe(error)
     retrying = Retrying(
         retry=retry_if_exception_type(AWAY_ERRORS),
-        stop=stop_after_delay(within_s),
+        stop=stop_any(stop_after_delay(GIVE_BACK_WITHIN_S), stop_when_event_set(stopping or threading.Event())),
         wait=wait_random_exponential(multiplier=0.1, max=3),
         reraise=True,
     )
@@ -230,9 +234,9 @@ def finish_batch(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: i
     )  # fmt: skip
 
 
-def _untake(database: Database, lease: Lease, error: Exception) -> Failure:
+def _untake(database: Database, lease: Lease, error: Exception, *, stopping: threading.Event | None) -> Failure:
     try:
-        return return_batch(database, lease, error, within_s=UNTAKE_WITHIN_S)
+        return return_batch(database, lease, error, stopping=stopping)
     except AWAY_ERRORS:
         constraint, sqlstate = describe(error)
         return Failure(type(error).__name__, sqlstate, constraint, given_back=False, stuck_since=None)

@@ -1,8 +1,11 @@
-"""Looking names up without waiting for a name server for longer than for the call itself.
+"""Connections that end with the call they were made for: the look-up of the name, and what was written last.
 
 aiohttp's own resolver asks in a pool of threads that an event loop waits for when it ends, and a process too: a name
 server that does not answer holds a worker, and its lease, for as long as the C library is patient. Here each look-up
 has a thread of its own, that nobody waits for once the call has been given up.
+
+A connection that is closed after a time-out is not gone: the kernel goes on sending what was written, for minutes, and
+a request that was given up could arrive long after it was asked about. TCP_USER_TIMEOUT bounds that.
 """
 
 import asyncio
@@ -48,9 +51,16 @@ class BoundedResolver(AbstractResolver):
         """Nothing is kept open."""
 
 
-def bounded_connector(*, limit: int) -> aiohttp.TCPConnector:
-    """For up to `limit` connections at once."""
-    return aiohttp.TCPConnector(limit=limit, resolver=BoundedResolver())
+def bounded_connector(*, limit: int, call_s: float) -> aiohttp.TCPConnector:
+    """For up to `limit` connections at once; what is not acknowledged within `call_s` is not sent any more."""
+
+    def make(address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(call_s * 1000))
+        return made
+
+    return aiohttp.TCPConnector(limit=limit, resolver=BoundedResolver(), socket_factory=make)
 
 
 def _result(host: str, port: int, address: tuple[Any, ...]) -> ResolveResult:

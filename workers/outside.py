@@ -5,19 +5,20 @@ or not called in time: covered by a new batch, so that its mates are settled now
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from models import books
 from models.cases import count_doubts, open_case
+from models.deadlines import RETRY_AFTER_S
 from models.doubts import PUT_OFF_MAX, ask_again_at, sure_from
 from models.errors import DespensaError
 from models.keys import KeyRing
 from models.states import BatchState, CaseReason
 from models.storage import Database, Query, Tx, seconds
 from models.tables import Batch, Run
-from workers.credit import LOCK_BATCH, RETRY_AFTER_S, Credited, Lease, finish_batch, put_off
+from workers.credit import LOCK_BATCH, Credited, Lease, finish_batch, put_off
 from workers.issuers.answers import RETRY_AFTER_S_MAX, TryLater
 from workers.issuers.calls import Line, Work, begin, call_for
 from workers.issuers.slots import Health
@@ -54,13 +55,18 @@ class AnswersChanged(DespensaError):
 
 
 def credit_batch(
-    database: Database, lease: Lease, *, key_version: int, references: KeyRing, token: str, stopping: threading.Event
-) -> Outcome:
-    """Bring each line of a batch to its end, as far as the issuer answers within the lease."""
+    database: Database, lease: Lease, *, key_version: int, references: KeyRing, token: Callable[[], str],
+    stopping: threading.Event,
+) -> Outcome:  # fmt: skip
+    """Bring each line of a batch to its end, as far as the issuer answers within the lease.
+
+    `token` reads the issuer's access token; it is not asked for where all that is left is to settle what is known.
+    """
     work = begin(database, lease, keys=references, stopping=stopping)
     if work is None:
         return Outcome(None, lease_lost=True)
-    call_for(database, work, token=token)
+    if work.needs_calls:
+        call_for(database, work, token=token())
     return settle(database, work, key_version=key_version)
 
 

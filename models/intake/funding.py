@@ -96,8 +96,9 @@ def _load_fund(
     if given_minor < before_minor:
         raise row.refuse("amount", "is below what was deposited already; money leaves a fund only through runs")
     if given_minor > before_minor:
-        # Held only where money comes, and from here on: releases wait for it.
-        fund = tx.get(Fund, Fund.id == fund.id, lock=True)
+        # Held only where money comes, and from here on: releases wait for it. All of them, in the order that they have.
+        tx.list(Fund, Fund.programme_id == programme.id, lock=True)
+        fund = tx.get(Fund, Fund.id == fund.id)
         before_minor = int(tx.scalar(SUM_DEPOSITS, fund_id=fund.id))
     if given_minor > before_minor:
         _deposit(tx, programme, fund, given_minor - before_minor)

@@ -207,6 +207,8 @@ class Model:
             return None
         if paid and not case.reserved and line.amount_minor > seen.free_minor:
             return None
+        if not paid and case.reason == "unknown" and not case.waits_for_a_person:
+            return None  # the issuer may have credited it, and is asked
         moved_minor = line.amount_minor * (int(case.reserved) - int(paid))
         closed = replace(
             seen.without_cases({number}),

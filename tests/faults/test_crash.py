@@ -78,6 +78,7 @@ def test_month_survives_being_killed_again_while_it_recovers(
     assert wrong == []
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("plant", [plant.__name__ for plant in (*plants.ISSUER, *plants.CLOSED_LOOP)])
 def test_campaign_catches_a_planted_bug(plant: str, tmp_path: Path, record_fault: Callable[[Row], None]) -> None:
     """A campaign that finds nothing proves nothing unless it finds what is there."""

@@ -201,12 +201,15 @@ class ProgrammeMachine(RuleBasedStateMachine):
         self.decide(lambda tx: retry(tx, run, Choice()), self.model.after_retry(self.seen, run))
 
     @precondition(lambda self: self.seen.runs)
-    @rule(which=ANY)
-    def call_off(self, which: int) -> None:
-        """Cancelled, and every worker long gone: its lines are cases."""
-        self.cancel(which)
+    @rule(which=ANY, repent=st.booleans())
+    def call_off(self, which: int, repent: bool) -> None:
+        """Cancelled, and every worker long gone: its lines are cases. Perhaps they are then tried again."""
+        run = self.choose(self.model.after_cancel, which)
+        self.decide(lambda tx: cancel(tx, run), self.model.after_cancel(self.seen, run))
         self.let_leases_run_out()
         self.tick()
+        if repent:
+            self.decide(lambda tx: retry(tx, run, Choice()), self.model.after_retry(self.seen, run))
 
     @precondition(lambda self: self.seen.runs)
     @rule(which=ANY)
@@ -519,6 +522,7 @@ def resume_forgets_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     _change(monkeypatch, pause_module, "RESUME_BATCHES", "SET state = 'open'", "SET state = 'paused'")
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("profile", ["embedded"])
 @pytest.mark.parametrize("kind", ["closed loop"])
 @pytest.mark.parametrize(

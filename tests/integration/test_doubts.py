@@ -24,6 +24,7 @@ from scheduler.cancel import cancel
 from scheduler.pause import pause, resume
 from scheduler.resolve import resolve_not_owed
 from scheduler.retry import COVER_CASES, Choice, Retry, retry
+from scheduler.sweep import sweep_put_off
 from tests.builders import (
     NOGALES,
     a_programme,
@@ -40,9 +41,9 @@ from tests.builders import (
 from tests.installation import Installation
 from tests.integration.test_outside import a_month
 from tests.ledger import age_calls, exhaust, expire_lease, pass_time
-from tests.races import Racer, in_transaction, until_blocked
+from tests.races import Racer, failing_at, in_transaction, until_blocked
 from tests.waiting import until
-from workers.credit import Lease, take_batch
+from workers.credit import FINISH_BATCH, Lease, take_batch
 from workers.issuers.answers import Answer, Credit, Credited
 from workers.issuers.calls import WAKE_CASES, Work, _Call, _record_answers, _record_intents, begin
 from workers.issuers.http import IssuerClient
@@ -230,6 +231,65 @@ def test_line_that_its_issuer_credited_is_not_resolved_as_not_owed(installation:
         assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 1
 
 
+def test_line_that_is_still_asked_about_is_not_resolved_as_not_owed(installation: Installation) -> None:
+    """Its issuer has credited it, and nobody would ever have asked again."""
+    with (
+        SimulatedIssuer({"lost_after": "all", "ask_lost": "all"}) as issuer,
+        a_month(installation, issuer, count=1) as run,
+    ):
+        _deliver(installation, run)
+        [case] = _open_cases(installation, run)
+
+        with pytest.raises(RefusedByState, match="is asked about it"), installation.database.transaction() as tx:
+            resolve_not_owed(tx, case.id)
+
+        issuer.set_faults({})
+        _ask_again(installation, run)
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 1
+
+
+def test_known_credit_is_settled_although_nobody_can_be_called(installation: Installation) -> None:
+    """A missing token, for more than a day: what the issuer said is enough for a voucher."""
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=2) as run:
+        _die_before_settling(installation, run)
+        token_path(installation.settings.keys, "northern-mexico").unlink()
+        _give_back_before(installation, timedelta(hours=26))
+
+        _deliver(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 2
+        installation.write_token("northern-mexico")
+
+
+def test_known_credit_whose_batch_was_given_up_is_settled_by_itself(installation: Installation) -> None:
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=2) as run:
+        _die_before_settling(installation, run)
+        _give_back_before(installation, timedelta(hours=26))
+        with installation.database.transaction() as tx:
+            assert sweep_put_off(tx, run.id) == 1
+
+        _ask_again(installation, run)
+
+        assert len(vouchers_of(installation.database, run)) == 2
+
+
+def test_lines_are_tried_again_after_a_standstill_before_they_are_given_up(installation: Installation) -> None:
+    """Put off on Friday, everything switched off until Monday, and the issuer is well again."""
+    with SimulatedIssuer({"busy": "all"}) as issuer, a_month(installation, issuer, count=2) as run:
+        _deliver(installation, run)
+        with installation.database.transaction() as tx:
+            friday = tx.now - timedelta(hours=60)
+            tx.connection.execute(update(Batch).values(given_back_at=friday, next_attempt_at=friday))
+            tx.connection.execute(update(Issuer).values(breaker_until=None))
+        issuer.set_faults({})
+
+        installation.ticker().work()
+        _deliver(installation, run)
+
+        assert cases_of(installation.database, run) == []
+        assert len(vouchers_of(installation.database, run)) == 2
+
+
 def test_cancel_opens_one_case_for_a_line_in_doubt_however_many_ticks_pass(installation: Installation) -> None:
     with SimulatedIssuer() as issuer, a_month(installation, issuer, count=1) as run:
         _die_in_mid_call(installation, run)
@@ -291,7 +351,7 @@ def test_lines_that_were_never_called_for_are_not_given_up(installation: Install
 
         credit_batch(
             installation.database, lease, key_version=1, references=installation.place.reference_keys,
-            token="rehearsal", stopping=installation.place.stopping,
+            token=lambda: "rehearsal", stopping=installation.place.stopping,
         )  # fmt: skip
 
         assert issuer.requests == 0
@@ -579,6 +639,14 @@ def _die_in_mid_call(installation: Installation, run: Run) -> None:
     """A worker was about to send the lines of the first batch; nobody knows whether it did."""
     batch = batches_of(installation.database, run)[0]
     _record_intents(installation.database, _begin(installation, batch))
+    expire_lease(installation.database, batch)
+
+
+def _die_before_settling(installation: Installation, run: Run) -> None:
+    """A worker has heard that the lines of the first batch were credited, and no more."""
+    [batch] = batches_of(installation.database, run)
+    with failing_at(installation.database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        installation.receive(CreditBatch(batch.id))
     expire_lease(installation.database, batch)
 
 

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
+from sqlalchemy.exc import OperationalError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from models.deadlines import ISSUER_CALL_S, LEASE_S, steady_s
 from models.doubts import is_surely_absent, is_window_over
@@ -20,10 +22,10 @@ from models.errors import Misconfigured
 from models.keys import KeyRing, credit_reference
 from models.runs import lock_run
 from models.states import AnswerOutcome, CallKind, RunState
-from models.storage import Database, Query
+from models.storage import Database, Query, Tx
 from models.tables import Answer as AnswerRow
 from models.tables import Intent, Run
-from workers.credit import LOCK_BATCH, Lease
+from workers.credit import GIVE_BACK_WITHIN_S, LOCK_BATCH, Lease
 from workers.issuers.answers import Answer, Credit, TryLater
 from workers.issuers.http import IssuerClient
 from workers.issuers.slots import NOT_CALLED, USABLE, Access, Health, note_answers
@@ -161,6 +163,11 @@ class Work:
         """Whether the issuer gave a usable answer to any call of this take."""
         return any(answer.OUTCOME in USABLE for line in self.lines for answer in line.answers)
 
+    @property
+    def needs_calls(self) -> bool:
+        """Whether there is anything to ask or send, and not only to settle."""
+        return any(line.next_call(ask_only=self.ask_only) is not None for line in self.lines)
+
     def may_call(self) -> bool:
         """Whether a call may still start."""
         return steady_s() < self.calls_until and not self.stopping.is_set()
@@ -295,21 +302,35 @@ async def _call_all(client: IssuerClient, work: Work, gate: _Gate, calls: Sequen
 
 
 def _record_answers(database: Database, work: Work, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
-    with database.transaction() as tx:
-        ours = tx.first(LOCK_BATCH, batch_id=work.lease.batch_id, token=work.lease.token) is not None
-        if not ours:
-            # Others may be settling these lines, or deciding about their cases, by what they know: they hold the run.
-            lock_run(tx, work.run_id, states=tuple(RunState), verb="told")
-        tx.add_all(
-            [
-                AnswerRow(
-                    intent_id=call.intent_id, outcome=answer.OUTCOME, detail=answer.detail,
-                    credit_id=answer.credit_id, answered_at=tx.now,
-                )
-                for call, answer in zip(calls, answers, strict=True)
-            ]
-        )  # fmt: skip
-        if not ours:
-            tx.execute(WAKE_CASES, run_id=work.run_id, first_id=work.first_id, last_id=work.last_id, now=tx.now)
     for call, answer in zip(calls, answers, strict=True):
         call.line.learn(call.kind, answer, at=call.at)
+    with database.transaction() as tx:
+        if tx.first(LOCK_BATCH, batch_id=work.lease.batch_id, token=work.lease.token) is not None:
+            _add_answers(tx, calls, answers)
+            return
+    # The lease was lost. Others may be settling these lines, or deciding about their cases, by what they know, and hold
+    # the run meanwhile: it is waited for, in a transaction that holds no batch, for as long as they take.
+    waiting = Retrying(
+        retry=retry_if_exception_type(OperationalError), stop=stop_after_delay(GIVE_BACK_WITHIN_S), wait=wait_fixed(1),
+        reraise=True,
+    )  # fmt: skip
+    waiting(_record_late, database, work, calls, answers)
+
+
+def _record_late(database: Database, work: Work, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
+    with database.transaction() as tx:
+        lock_run(tx, work.run_id, states=tuple(RunState), verb="told")
+        _add_answers(tx, calls, answers)
+        tx.execute(WAKE_CASES, run_id=work.run_id, first_id=work.first_id, last_id=work.last_id, now=tx.now)
+
+
+def _add_answers(tx: Tx, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
+    tx.add_all(
+        [
+            AnswerRow(
+                intent_id=call.intent_id, outcome=answer.OUTCOME, detail=answer.detail, credit_id=answer.credit_id,
+                answered_at=tx.now,
+            )
+            for call, answer in zip(calls, answers, strict=True)
+        ]
+    )  # fmt: skip

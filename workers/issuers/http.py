@@ -53,7 +53,10 @@ class IssuerClient:
         """A client for up to `calls` calls at once, until the context ends."""
         timeout = aiohttp.ClientTimeout(total=ISSUER_CALL_S, connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(
-            timeout=timeout, trust_env=False, auto_decompress=False, connector=bounded_connector(limit=calls)
+            timeout=timeout,
+            trust_env=False,
+            auto_decompress=False,
+            connector=bounded_connector(limit=calls, call_s=ISSUER_CALL_S),
         ) as session:
             yield cls(session, url, token)
 

@@ -83,7 +83,10 @@ async def _deliver(webhook: Envelope) -> Answer:
         async with (
             asyncio.timeout(STORE_CALL_S),  # over both tries
             aiohttp.ClientSession(
-                timeout=timeout, trust_env=False, auto_decompress=False, connector=bounded_connector(limit=1)
+                timeout=timeout,
+                trust_env=False,
+                auto_decompress=False,
+                connector=bounded_connector(limit=1, call_s=STORE_CALL_S),
             ) as session,
         ):
             async for attempt in AsyncRetrying(
