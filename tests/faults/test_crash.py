@@ -24,7 +24,7 @@ from tests.faults.report import Row
 from tests.races import Racer, in_transaction, waits_for_a_lock
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.campaign]
 #: In the short form every n-th edge is killed.
 STRIDE = {"embedded": 1, "distributed": 4}
 
@@ -78,7 +78,6 @@ def test_month_survives_being_killed_again_while_it_recovers(
     assert wrong == []
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize("plant", [plant.__name__ for plant in (*plants.ISSUER, *plants.CLOSED_LOOP)])
 def test_campaign_catches_a_planted_bug(plant: str, tmp_path: Path, record_fault: Callable[[Row], None]) -> None:
     """A campaign that finds nothing proves nothing unless it finds what is there."""

@@ -57,7 +57,7 @@ from tests.ledger import age_calls, pass_time
 from workers import credit, outside
 from workers.issuers import calls
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.campaign]
 #: An hour before the first of the three paydays.
 BEGINS = datetime(2026, 12, 1, 14, tzinfo=UTC)
 CYCLES = ("2026-11", "2026-12", "2027-01")
@@ -522,7 +522,6 @@ def resume_forgets_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     _change(monkeypatch, pause_module, "RESUME_BATCHES", "SET state = 'open'", "SET state = 'paused'")
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize("profile", ["embedded"])
 @pytest.mark.parametrize("kind", ["closed loop"])
 @pytest.mark.parametrize(
