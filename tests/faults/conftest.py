@@ -10,6 +10,15 @@ from models.storage import Database
 from tests.faults.campaign import Stage, five_families
 
 KINDS = ("closed loop", "issuer")
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is the campaign."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker("campaign")
 
 
 @pytest.fixture(params=KINDS)

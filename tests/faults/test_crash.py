@@ -24,7 +24,7 @@ from tests.faults.report import Row
 from tests.races import Racer, in_transaction, waits_for_a_lock
 from tests.waiting import until
 
-pytestmark = [pytest.mark.timeout(3600), pytest.mark.campaign]
+pytestmark = pytest.mark.timeout(3600)
 #: In the short form every n-th edge is killed.
 STRIDE = {"embedded": 1, "distributed": 4}
 

@@ -57,7 +57,7 @@ from tests.ledger import age_calls, pass_time
 from workers import credit, outside
 from workers.issuers import calls
 
-pytestmark = [pytest.mark.timeout(3600), pytest.mark.campaign]
+pytestmark = pytest.mark.timeout(3600)
 #: An hour before the first of the three paydays.
 BEGINS = datetime(2026, 12, 1, 14, tzinfo=UTC)
 CYCLES = ("2026-11", "2026-12", "2027-01")

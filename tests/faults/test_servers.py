@@ -14,7 +14,7 @@ from tests.faults.fleet import FAMILIES, Fleet, end, signal_group
 from tests.faults.report import Row
 from tests.waiting import pass_really, until
 
-pytestmark = [pytest.mark.timeout(3600), pytest.mark.campaign]
+pytestmark = pytest.mark.timeout(3600)
 #: Promised: so long after any of these, with the settings as they come, vouchers are credited again.
 RECOVERS_WITHIN_S = 30
 
