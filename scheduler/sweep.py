@@ -229,9 +229,10 @@ def _make_cases(tx: Tx, run: Run, batch: Batch, *, ask_again: bool) -> None:
     for line in unsettled:
         doubt = in_doubt.get(line)
         again_at = None
-        if doubt is not None:
-            again_at = tx.now if doubt.credited else None
-            again_at = again_at or (ask_again_at(doubts.get(line, 0), now=tx.now) if ask_again else None)
+        if doubt is not None and doubt.credited:
+            again_at = tx.now
+        elif doubt is not None and ask_again:
+            again_at = ask_again_at(doubts.get(line, 0), now=tx.now)
         open_case(
             tx, run, line, fund_id=batch.fund_id, reason=CaseReason.UNKNOWN if doubt else CaseReason.DEAD,
             attempts=batch.attempts, error=batch.last_error, next_attempt_at=again_at,
