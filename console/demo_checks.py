@@ -84,7 +84,7 @@ def check(
     from models.runs import list_summaries, total
     from models.tables import Run
 
-    with desk.database.snapshot() as tx:
+    with desk.database.reading() as tx:
         summaries = list_summaries(tx, [run.id for run in tx.list(Run)])
         differences = reconcile(tx)
     counts = total(summaries)

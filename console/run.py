@@ -234,7 +234,7 @@ def reconcile(as_json: bool = JSON) -> int:
     from models.reconcile import names_of_checks
     from models.reconcile import reconcile as find_differences
 
-    with entry() as desk, desk.database.snapshot() as tx:
+    with entry() as desk, desk.database.reading() as tx:
         differences = find_differences(tx)
     if as_json:
         echo_json({"agrees": not differences, "differences": [each.as_json() for each in differences]})

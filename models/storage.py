@@ -233,6 +233,9 @@ class Database:
         self._now = now or (lambda: datetime.now(UTC))
         sqlite = self.dialect == "sqlite"
         self.engine = _sqlite_engine(self.url) if sqlite else _postgresql_engine(self.url, deadline_s=deadline_s)
+        # What reads sees one instant: on SQLite by itself, if it does not begin as a writer.
+        one_instant = {"reading": True} if sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self.engine.execution_options(**one_instant)
 
     @property
     def name(self) -> str:
@@ -247,18 +250,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Tx]:
-        """A transaction that only reads: on SQLite it does not wait for the writer."""
-        engine = self.engine.execution_options(reading=True)
-        with engine.connect() as connection:
-            yield Tx(connection, now=self._now)
+        """A transaction that only reads, and sees one instant however many statements it asks.
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Tx]:
-        """As `reading`, but every statement sees the same instant: for what compares tables while others write."""
-        engine = self.engine.execution_options(reading=True)
-        if self.dialect == "postgresql":  # on SQLite a reading transaction is one already
-            engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with engine.connect() as connection:
+        So that what a command shows adds up while workers write. On SQLite it does not wait for the writer.
+        """
+        with self._reading.connect() as connection:
             yield Tx(connection, now=self._now)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from workers.credit import TAKES_MAX, Lease, take_batch
 
 def assert_books_agree(database: Database) -> None:
     """Every check of `run reconcile`."""
-    with database.snapshot() as tx:
+    with database.reading() as tx:
         assert [each.as_json() for each in reconcile(tx)] == []
 
 

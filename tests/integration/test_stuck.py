@@ -25,16 +25,16 @@ from models.intake.load import load
 from models.intake.report import FileReport
 from models.messages import CreditBatch
 from models.reconcile import LIST_JOURNALLED_CREDITS
-from models.runs import list_summaries
+from models.runs import COUNT_RUNS, list_summaries
 from models.states import GROUPS, BatchState, CaseReason, RunState
 from models.storage import Database, Query, Tx
-from models.tables import Batch, Disbursement, Journal, Programme, Run
+from models.tables import Batch, Disbursement, Journal, Notice, Programme, Run
 from scheduler import retry
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
 from scheduler.due import NOTE_EXPECTED, journal_expected, list_places
-from scheduler.follow import Chosen, look
+from scheduler.follow import Chosen, Sight, look
 from scheduler.pause import pause, resume
 from scheduler.plan import HOLD_ENROLMENTS, INSERT_LINES, plan_slot
 from scheduler.release import release
@@ -578,3 +578,32 @@ def test_retry_that_closes_other_cases_than_it_covers_changes_nothing(
     assert fund_balance_minor(database, programme) == PLENTY_MINOR
     assert events(database, "run.retried") == []
     assert_books_agree(database)
+
+
+def test_run_that_is_followed_is_settled_only_with_the_counts_that_are_shown(installation: Installation) -> None:
+    """A store that is told between the counts and the look for untried notices is not left out of the counts."""
+    database = installation.database
+    programme = a_programme(database, cities=TIJUANA_ONLY)
+    families(database, programme, 5, location=TIJUANA)
+    run = a_released_run(database, programme)
+    for batch in batches_of(database, run):
+        credit(database, batch)
+    with database.transaction() as tx:
+        assert close(tx, run.id)
+    (notice,) = notices_of(database, run)
+    told = update(Notice).where(Notice.id == notice.id)  # type: ignore[arg-type]
+
+    def tell() -> None:
+        with database.transaction() as tx:
+            tx.connection.execute(told.values(state="delivered", tried_at=PAYDAY))
+
+    def seen() -> Sight:
+        return look(database, Chosen(), since=datetime.min.replace(tzinfo=UTC), now=PAYDAY, embedded=False)
+
+    with once_after(COUNT_RUNS, tell) as came_to:
+        before = seen()
+    after = seen()
+
+    assert came_to == [None]
+    assert (before.runs[0].counts.notices_delivered, before.settled) == (0, False)
+    assert (after.runs[0].counts.notices_delivered, after.settled) == (1, True)
