@@ -1,6 +1,7 @@
 """Months that are killed: what one is made of, how it is lived until it is over, and what is wrong with it then."""
 
 import random
+import secrets
 import shutil
 import subprocess
 import sys
@@ -122,7 +123,7 @@ class Stage:
                 with database.reading() as tx:
                     programme = tx.get(Programme)
                 an_issuer(database, programme, issuer.url)
-            namespace = f"m{self._folder.name[-20:]}-{self._number}"
+            namespace = f"month-{secrets.token_hex(8)}"
             life = Life(str(home), url, self._redis_url, namespace, crash_at=0, edges_only=edges_only, plant=plant)
             yield Month(self, database, life, issuer)
         shutil.rmtree(home)

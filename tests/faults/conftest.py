@@ -21,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("campaign")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A seed for each round: three in the long form."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(3 if metafunc.config.getoption("--faults") == "long" else 1))
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     """Who creates the vouchers."""

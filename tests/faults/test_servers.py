@@ -104,7 +104,7 @@ def test_month_survives_and_recovers_soon(
     times = 20 if long_campaign and fault is not clock_a_minute_fast else 1
     recovery_s: list[float] = []
     # While one worker is missed, the other goes on: for twenty faults there must be work left.
-    count = FAMILIES if times == 1 else 3 * FAMILIES * times
+    count = FAMILIES if times == 1 else 8 * FAMILIES * times
     with Fleet.open(tmp_path, servers_from=servers_from, count=count) as fleet:
         fleet.begin()
         for number in range(times):
