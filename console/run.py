@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,9 +14,11 @@ from console.start import start
 from models.errors import Exit, RefusedInput
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from models.runs import RunSummary
     from models.storage import Tx
-    from models.tables import Case, Run
+    from models.tables import Run
 
 app = typer.Typer(no_args_is_help=True, help="The monthly runs: start, look, approve, release, repair.")
 app.command("start")(start)
@@ -23,6 +26,8 @@ app.command("plan")(plan)
 
 RUN = typer.Argument(help="Such as 2026-12/02004, with .2 for part 2.")
 YES = typer.Option(False, "--yes", help="Do not ask.")
+#: More cases than anybody reads in a table; `--json` gives all.
+CASES_SHOWN = 1_000
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 
 
@@ -92,18 +97,21 @@ def cases(
 ) -> None:
     """Lines that need another try or a person: reason, age, next step."""
     from console.tables import echo_table
+    from models.cases import LIST_CASES
     from models.runs import find_run
-    from models.tables import Case
 
     with entry() as desk, desk.database.reading() as tx:
-        where = [] if all_ else [Case.state == "open"]
-        where += [Case.run_id == find_run(tx, run).id] if run else []
-        rows = [_case_row(tx, case) for case in tx.list(Case, *where)]
+        run_id = find_run(tx, run).id if run else 0
+        found = (_case_row(row) for row in tx.stream(LIST_CASES, run_id=run_id, closed_too=int(all_)))
+        rows = list(found) if as_json else list(islice(found, CASES_SHOWN))
+        more = sum(1 for _ in found)
     if as_json:
         echo_json({"cases": rows})
         return
     headers = ("case", "run", "disbursement", "reason", "error", "state", "attempts", "opened_at", "next")
     echo_table(headers, [[row[name] for name in headers] for row in rows], right="r r   r ")
+    if more:
+        note(f"and {more} more: name a run, or use --json")
 
 
 @app.command()
@@ -282,13 +290,13 @@ def _confirm_run(run: Run, verb: str, *, yes: bool) -> None:
     confirm(f"{verb} run {run_code(run)}?", yes=yes)
 
 
-def _case_row(tx: Tx, case: Case) -> dict[str, object]:
+def _case_row(case: Row[Any]) -> dict[str, object]:
     from models.columns import instant_text
-    from models.tables import Run, run_code
+    from models.tables import run_code
 
     return {
         "case": case.id,
-        "run": run_code(tx.get(Run, Run.id == case.run_id)),
+        "run": run_code(case),
         "disbursement": case.disbursement_id,
         "reason": case.reason,
         "error": case.last_error,

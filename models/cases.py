@@ -51,6 +51,14 @@ WHERE d.programme_id = :programme_id
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
 """)
 
+LIST_CASES = Query("""
+-- list_cases: cases with their runs, for the screen; of one run, or of all (:run_id 0); not bounded: stream it
+SELECT c.id, c.disbursement_id, c.reason, c.last_error, c.state, c.outcome, c.attempts, c.opened_at, c.next_attempt_at,
+       r.cycle, r.location_code, r.part
+FROM cases c JOIN run r ON r.id = c.run_id
+WHERE (c.run_id = :run_id OR :run_id = 0) AND (c.state = 'open' OR :closed_too = 1) ORDER BY c.id
+""")
+
 NEWEST_CALL = Query("""
 -- newest_call: the last call to any issuer, and of what its reference was derived
 SELECT i.reference, p.code AS programme, h.registration_id, d.cycle

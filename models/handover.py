@@ -26,7 +26,7 @@ from models.keys import KeyRing, pin, voucher_number
 from models.money import MINOR_PER_MAJOR
 from models.runs import of_run
 from models.storage import Database, Query, Tx
-from models.tables import LINES_PER_RUN, Location, Run, Store
+from models.tables import LINES_PER_RUN, Location, Run, Store, run_code
 
 #: So long the secret before a rotation signs, too. Source: issue "The monthly run, end to end", Workers.
 PREVIOUS_SECRET_FOR = timedelta(hours=24)
@@ -242,7 +242,7 @@ def find_life(tx: Tx, disbursement_id: int) -> Life | None:
         disbursement=row.id,
         credited=credited,
         programme=row.programme,
-        run=f"{row.cycle}/{row.location_code}" + (f".{row.part}" if row.part > 1 else ""),
+        run=run_code(row),
         run_state=row.run_state,
         location=row.location_code,
         cycle=row.cycle,

@@ -138,7 +138,7 @@ def list_summaries(tx: Tx, run_ids: Sequence[int]) -> list[RunSummary]:
     rows = [row for run_id in run_ids for row in tx.all(COUNT_RUNS, first_run_id=run_id, last_run_id=run_id)]
     summaries = [
         RunSummary(
-            run=row.cycle + "/" + row.location_code + (f".{row.part}" if row.part > 1 else ""),
+            run=run_code(row),
             programme=row.programme,
             location=row.location_code,
             cycle=row.cycle,

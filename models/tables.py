@@ -8,7 +8,7 @@ in the migrations refuse it, and refuse deletes (of lines: once their run was re
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, Index, MetaData, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, MetaData, Row, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
@@ -523,6 +523,6 @@ class Sighting(Table, table=True):
     seen_at: datetime = instant()
 
 
-def run_code(run: Run) -> str:
-    """A run as operators type it: `2026-12/02004`, with `.2` for part 2."""
+def run_code(run: Run | Row[Any]) -> str:
+    """A run, or a row with its columns, as operators type it: `2026-12/02004`, with `.2` for part 2."""
     return f"{run.cycle}/{run.location_code}" + (f".{run.part}" if run.part > 1 else "")

@@ -9,7 +9,7 @@ from models.intake import fields
 from models.intake.report import CHANGES_SHOWN_MAX, FileReport
 from models.intake.rows import BadFile, Row, read_rows
 from models.storage import Query, Tx
-from models.tables import Programme
+from models.tables import Programme, run_code
 
 COLUMNS = ("registration_id", "location", "members", "group", "first_cycle", "cycles", "status")
 #: Rows handed to the database at once.
@@ -211,8 +211,7 @@ def _report(tx: Tx, path: Path, programme: Programme) -> FileReport:
         names = [name for name, differs in row._mapping.items() if name != "line" and differs]
         report.show(row.line, ", ".join(names))
     for row in tx.all(COUNT_UNRELEASED_LINES, programme_id=programme.id):
-        part = f".{row.part}" if row.part > 1 else ""
-        code = f"{row.cycle}/{row.location_code}{part}"
+        code = run_code(row)
         report.notes.append(
             f"run {code} is planned with {row.lines} lines of families that this file holds or stops; "
             f"to leave them out: despensa run discard {code}"
