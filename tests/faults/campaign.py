@@ -5,6 +5,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from tests.commands import ROOT
 from tests.fakes import FakeStore
 from tests.faults.life import Life, request
 from tests.ledger import pass_time
-from workers.issuers.simulated import SimulatedIssuer
+from workers.issuers.simulated import Served, SimulatedIssuer
 
 FAMILIES = 5
 #: A quarter of the sends goes wrong in one way or another, and a tenth of the asks.
@@ -91,6 +92,8 @@ class Stage:
         self._folder, self._server, self._redis_url, self._outside = folder, server, redis_url, outside
         self._fill = prepare
         self._number = 0
+        #: How often the issuer served a send (POST) or an ask (GET) so: credited, known, absent, or the fault.
+        self.served: Counter[tuple[str, str]] = Counter()
 
     @property
     def months(self) -> int:
@@ -119,7 +122,9 @@ class Stage:
             stack.callback(database.close)
             issuer: SimulatedIssuer | None = None
             if self._outside:
-                issuer = stack.enter_context(SimulatedIssuer(ISSUER_FAULTS, seed=seed, retry_after_s=30))
+                issuer = stack.enter_context(
+                    SimulatedIssuer(ISSUER_FAULTS, seed=seed, retry_after_s=30, watch=self._note_served)
+                )
                 with database.reading() as tx:
                     programme = tx.get(Programme)
                 an_issuer(database, programme, issuer.url)
@@ -127,6 +132,18 @@ class Stage:
             life = Life(str(home), url, self._redis_url, namespace, crash_at=0, edges_only=edges_only, plant=plant)
             yield Month(self, database, life, issuer)
         shutil.rmtree(home)
+
+    def faults_met(self) -> set[str]:
+        """Which of the issuer's faults were met so far."""
+        return {outcome for _, outcome in self.served} & ISSUER_FAULTS.keys()
+
+    def share_gone_wrong(self) -> float:
+        """Of the sends so far, how many met a fault."""
+        sends = {outcome: count for (verb, outcome), count in self.served.items() if verb == "POST"}
+        return sum(count for outcome, count in sends.items() if outcome in ISSUER_FAULTS) / sum(sends.values())
+
+    def _note_served(self, served: Served) -> None:
+        self.served[served.verb, served.outcome] += 1
 
     def _prepare(self, stack: ExitStack) -> None:
         self._home = self._folder / "prepared"

@@ -4,6 +4,7 @@ Run as a module it is a server of lives: it has everything imported, holds no th
 life for each line of JSON that it reads. A life ends by itself (0: the month is over) or by SIGKILL.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -186,6 +187,7 @@ def _name(statement: str) -> str:
 
 def serve() -> None:
     """Fork a life for each line; answer how it ended and how many points it reached."""
+    gc.freeze()  # otherwise each life that collects copies the whole heap
     for line in sys.stdin.buffer:
         life = Life(**orjson.loads(line))
         reading, writing = os.pipe()
