@@ -154,7 +154,7 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     """Rebuild every run of these files, given in any order, plain or packed.
 
     Raises BooksDisagree where two lines fill one place differently; DespensaError where places are missing, or the
-    plan of a run is; RefusedInput for a line that is none, unless it is the last of its file and was torn.
+    plan of a run is; RefusedInput for a line that is none, unless it was cut off.
     """
     totals = LogTotals()
     with _duckdb() as connection:
@@ -202,7 +202,7 @@ def _load_files(connection: duckdb.DuckDBPyConnection, files: list[Path], compre
 
 
 def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error) -> None:
-    """Read the files line by line to name the broken one. Returns if there are only torn last lines."""
+    """Read the files line by line to name the broken one. Returns if there are only torn ones."""
     before = len(torn)
     for file in files:
         for _ in read_lines(file, torn):

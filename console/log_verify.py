@@ -123,7 +123,7 @@ class _BrokenLine(Exception):
 
 
 class _TornLine(_BrokenLine):
-    """A line that is no JSON. At the end of a file a writer was cut off there, or is still writing."""
+    """A line that is no JSON: a writer was cut off there, or is still writing."""
 
 
 def verify(paths: Sequence[Path]) -> Verification:
@@ -177,25 +177,22 @@ def compare(tx: Tx, found: Verification) -> int:
 def read_lines(path: Path, torn: list[Place] | None = None) -> Iterator[tuple[Place, Line]]:
     """The lines of a log file with their places, parsed. Blank lines are passed over.
 
-    A last line that is no JSON was torn by a crash or is still being written: its place goes to `torn`.
+    A line that is no JSON was cut off by a crash or a full disk, or is still being written: its place goes to `torn`.
+    What it was to say was written again, if it has a place in the chain; otherwise that place is missing.
     Raises RefusedInput naming file and line for any other that is no log line, NotFound for no such file.
     """
-    last_torn: Place | None = None
     for place, text in _texts(path):
         if not text.strip():
             continue
-        if last_torn is not None:
-            raise _refused(last_torn, "this is no JSON, and lines follow")
         try:
             line = _parse(text)
         except _TornLine:
-            last_torn = place
+            if torn is not None:
+                torn.append(place)
             continue
         except _BrokenLine as error:
             raise _refused(place, str(error)) from None
         yield place, line
-    if last_torn is not None and torn is not None:
-        torn.append(last_torn)
 
 
 def is_packed(path: Path) -> bool:

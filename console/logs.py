@@ -254,7 +254,7 @@ def _anchor(found: Verification) -> str:
 
 def _note_torn(torn: Sequence[Place]) -> None:
     for place in torn:
-        note(f"{place}: the last line is cut off and was passed over")
+        note(f"{place}: this line is cut off and was passed over")
 
 
 @contextmanager

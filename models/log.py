@@ -73,14 +73,18 @@ class Sink:
         self._path = path
         self._lock = threading.Lock()
         self._descriptor = self._open()
+        self._torn = self._ends_torn()
 
     def write(self, data: bytes) -> int:
         """All of `data`, in one system call where the system allows."""
         with self._lock:
             self._reopen_if_rotated()
-            rest = memoryview(data)
+            # A line that a full disk, or a crash, has cut short is ended first: it must not spoil the next one.
+            rest = memoryview(b"\n" + data if self._torn else data)
+            self._torn = self._path is not None
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+            self._torn = False
         return len(data)
 
     def flush(self) -> None:
@@ -89,7 +93,8 @@ class Sink:
     def sync(self) -> None:
         """To the disk; a pipe has none."""
         if self._path is not None:
-            os.fdatasync(self._descriptor)
+            with self._lock:
+                os.fdatasync(self._descriptor)
 
     def close(self) -> None:
         """Close the descriptor. A later write fails: the number may by then be another file's, or a socket's."""
@@ -109,8 +114,20 @@ class Sink:
         except FileNotFoundError:
             same = False
         if not same:
-            os.close(self._descriptor)
-            self._descriptor = self._open()
+            # Opened before the old one is closed: should that fail, its number must not become another file's.
+            old, self._descriptor = self._descriptor, self._open()
+            os.close(old)
+            self._torn = self._ends_torn()
+
+    def _ends_torn(self) -> bool:
+        if self._path is None:
+            return False
+        try:
+            with self._path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:  # it is empty, or no file that can be read
+            return False
 
 
 def _render(_logger: Any, _method: str, line: Any) -> bytes:

@@ -439,9 +439,20 @@ def test_torn_last_line_is_passed_over(books: Books) -> None:
     assert [(place.path, place.number) for place in found.torn] == [(torn, len(whole.splitlines()) + 1)]
 
 
-@pytest.mark.parametrize(
-    "broken", [b'{"seq":3,', b"\x00\x00", b'"text"', b'{"event":"a","seq":4,"hash":"a","credited":1,"credited":2}']
-)
+@pytest.mark.parametrize("torn", [b'{"seq":3,', b"\x00\x00"])
+def test_torn_line_in_the_middle_is_passed_over(books: Books, torn: bytes) -> None:
+    a_finished_month(books)
+    content = books.path.read_bytes().splitlines(keepends=True)
+    path = books.path.with_name("torn.jsonl")
+    path.write_bytes(b"".join([*content[:3], torn + b"\n", *content[3:]]))
+
+    found = read_totals([path])
+
+    assert runs_as_json(found.summaries) == runs_as_json(books.summaries())
+    assert [(place.path, place.number) for place in found.torn] == [(path, 4)]
+
+
+@pytest.mark.parametrize("broken", [b'"text"', b'{"event":"a","seq":4,"hash":"a","credited":1,"credited":2}'])
 def test_broken_line_in_the_middle_is_refused_naming_file_and_line(books: Books, broken: bytes) -> None:
     a_finished_month(books)
     content = books.path.read_bytes().splitlines(keepends=True)

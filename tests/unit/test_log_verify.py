@@ -219,11 +219,33 @@ def test_torn_last_line_is_passed_over_and_told(tmp_path: Path) -> None:
     assert [(place.path, place.number) for place in found.torn] == [(path, 6)]
 
 
+@pytest.mark.parametrize("torn", [b'{"timestamp":"2026', b"\x00\x00\x00"])
+def test_torn_line_in_the_middle_is_passed_over_and_told(tmp_path: Path, torn: bytes) -> None:
+    """A disk was full, or a host crashed, and a writer went on."""
+    path = written(tmp_path / "despensa.jsonl", a_chain())
+    content = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*content[:2], torn, b"\n", *content[2:]]))
+
+    found = verify([path])
+
+    assert (found.faults, found.last_seq) == ([], 6)
+    assert [(place.path, place.number) for place in found.torn] == [(path, 3)]
+
+
+def test_sealed_line_that_was_made_unreadable_is_missing(tmp_path: Path) -> None:
+    path = written(tmp_path / "despensa.jsonl", a_chain())
+    content = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*content[:2], content[2][:-9] + b"\n", *content[3:]]))
+
+    found = verify([path])
+
+    assert [fault.seq for fault in found.faults] == [4]
+    assert "seq 3, is missing" in found.faults[0].reason
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (b'{"timestamp":"2026', "no JSON"),
-        (b"\x00\x00\x00", "no JSON"),
         (b"[1, 2]", "no log line"),
         (b'{"seq":3}', "no log line"),
         (b'{"event":"a","seq":"3","hash":"' + b"0" * 64 + b'"}', "whole number"),

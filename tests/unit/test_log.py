@@ -1,0 +1,74 @@
+"""Writing the log where its file is rotated, or its disk is full."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from models.events import WorkerSeen
+from models.log import Log
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond it: as on a disk that fills in mid-line."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def instances(path: Path) -> list[str]:
+    """Who says in a log that it was seen; a line that is cut off is passed over."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            found.append(orjson.loads(line)["instance"])
+        except orjson.JSONDecodeError:
+            continue
+    return found
+
+
+def test_rotation_that_fails_closes_no_file_of_others(tmp_path: Path) -> None:
+    """Its descriptor's number is free for SQLite, or a socket, only once the log has another."""
+    folder = tmp_path / "log"
+    with Log.to_file(folder / "despensa.jsonl", "test") as log:
+        log.observe(WorkerSeen(instance="a"))
+        folder.rename(tmp_path / "rotated")
+        with pytest.raises(FileNotFoundError):
+            log.observe(WorkerSeen(instance="b"))
+        other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
+        folder.mkdir()
+        log.observe(WorkerSeen(instance="c"))
+        os.write(other, b"a row")
+        os.close(other)
+
+    assert (tmp_path / "other").read_bytes() == b"a row"
+    assert instances(folder / "despensa.jsonl") == ["c"]
+
+
+def test_disk_that_fills_in_mid_line_spoils_no_other_line(tmp_path: Path) -> None:
+    path = tmp_path / "despensa.jsonl"
+    with Log.to_file(path, "test") as log:
+        log.observe(WorkerSeen(instance="a"))
+        with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
+            log.observe(WorkerSeen(instance="b"))
+        log.observe(WorkerSeen(instance="c"))
+
+    assert instances(path) == ["a", "c"]
+    assert len(path.read_bytes().splitlines()) == 3
+
+
+def test_line_that_a_crash_has_cut_short_spoils_no_other_line(tmp_path: Path) -> None:
+    path = tmp_path / "despensa.jsonl"
+    path.write_bytes(b'{"event":"worker.se')
+    with Log.to_file(path, "test") as log:
+        log.observe(WorkerSeen(instance="a"))
+
+    assert instances(path) == ["a"]
