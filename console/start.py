@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
 from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from console.entry import Entry, echo_json, entry, note
+from models.deadlines import LEASE_S
 from models.errors import Exit, Misconfigured, RefusedByState
 
 if TYPE_CHECKING:
@@ -106,17 +107,21 @@ def worker(
 
 
 def _loop(ticker: Ticker) -> None:
-    """Tick until SIGTERM or SIGINT; the tick at work is finished."""
-    stopping = threading.Event()
+    """Tick until SIGTERM or SIGINT; the step at work is finished, or left after as long as a worker's lease.
+
+    A tick may be killed at any moment: whatever it had not committed is left to the next one, of whomever.
+    """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
+        ticker.stopping.set()
+        signal.signal(signal.SIGALRM, lambda _signal, _frame: os._exit(int(Exit.DONE)))
+        signal.alarm(LEASE_S)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    while not stopping.is_set():
+    while not ticker.stopping.is_set():
         if not ticker.tick().busy:
-            stopping.wait(SCHEDULER_IDLE_S)
+            ticker.stopping.wait(SCHEDULER_IDLE_S)
 
 
 def _chosen(desk: Entry, cycle: str, location: str) -> Chosen:

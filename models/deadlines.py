@@ -15,6 +15,8 @@ DATABASE_S = 13
 DATABASE_CONNECT_S = 5
 #: Planning, discarding and importing whole locations are one statement each.
 LONG_STATEMENT_S = 3_600
+#: The scheduler looks through all families once a minute.
+SCAN_S = 60
 #: SQLite's one writer is waited for.
 SQLITE_BUSY_S = 60
 
@@ -27,6 +29,9 @@ STORE_CALL_S = 8
 
 #: How long a worker owns a batch, or a notice, that it took.
 LEASE_S = 15
+
+#: An issuer, or a store, may ask us to wait; it is believed so far.
+RETRY_AFTER_S_MAX = 3_600
 
 #: Before a failed or given-back batch is taken again.
 RETRY_AFTER_S = 5

@@ -194,15 +194,13 @@ class Tx:
         if self.connection.execute(table.update().where(*where).values(**values)).rowcount != 1:
             raise NotFound(f"no such {type(row).__name__.lower()}")
 
-    def allow_long_statement(self) -> None:
-        """For the statements that handle a whole location at once."""
+    def allow_long_statement(self, seconds: int = deadlines.LONG_STATEMENT_S) -> None:
+        """For the statements that handle a whole location at once, or look through all families."""
         if self.dialect == "postgresql":
-            self.connection.execute(sql_text(f"SET LOCAL statement_timeout = '{deadlines.LONG_STATEMENT_S}s'"))
-            self.connection.execute(
-                sql_text(f"SET LOCAL idle_in_transaction_session_timeout = '{deadlines.LONG_STATEMENT_S}s'")
-            )
+            self.connection.execute(sql_text(f"SET LOCAL statement_timeout = '{seconds}s'"))
+            self.connection.execute(sql_text(f"SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"))
             driver: Any = self.connection.connection.driver_connection  # models.postgresql's
-            driver.deadline_s += deadlines.LONG_STATEMENT_S  # until it goes back to the pool
+            driver.deadline_s += seconds  # until it goes back to the pool
 
     def refresh_statistics(self, *tables: Literal["household", "enrolment", "disbursement"]) -> None:
         """After many rows were written: a planner that believes a table empty compares every row with every other.

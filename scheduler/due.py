@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from models.calendar import Cycle, Payday, Place, Slot, is_late, is_open, slots_within_reach, upcoming_slot, zone
 from models.columns import instant_text
+from models.errors import UnknownZone
 from models.events import SlotExpected
 from models.journal import append
 from models.money import TransferValue, amounts_by_members
@@ -65,18 +66,31 @@ class Forecast:
     blocked: str
 
 
-def list_places(tx: Tx) -> list[Place]:
-    """Every location of every programme. Raises UnknownZone if the installed data has lost one."""
-    return [
-        Place(
-            programme_id=row.programme_id,
-            location_code=row.location_code,
-            time_zone=zone(row.time_zone),
-            first_cycle=Cycle.parse(row.first_cycle),
-            payday=Payday(day=row.payday_day, time=dt.time.fromisoformat(row.payday_time)),
+def list_places(tx: Tx, *, lost: list[UnknownZone] | None = None) -> list[Place]:
+    """Every location of every programme.
+
+    One whose time zone the installed data has lost is left out and noted in `lost`; without that, UnknownZone is
+    raised.
+    """
+    places: list[Place] = []
+    for row in tx.all(LIST_PLACES):
+        try:
+            time_zone = zone(row.time_zone)
+        except UnknownZone as error:
+            if lost is None:
+                raise
+            lost.append(error)
+            continue
+        places.append(
+            Place(
+                programme_id=row.programme_id,
+                location_code=row.location_code,
+                time_zone=time_zone,
+                first_cycle=Cycle.parse(row.first_cycle),
+                payday=Payday(day=row.payday_day, time=dt.time.fromisoformat(row.payday_time)),
+            )
         )
-        for row in tx.all(LIST_PLACES)
-    ]
+    return places
 
 
 def list_due(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> list[DueSlot]:

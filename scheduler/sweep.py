@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from models.calendar import Cycle
 from models.cases import count_doubts, list_in_doubt, open_case
-from models.deadlines import RETRY_AFTER_S
-from models.doubts import PUT_OFF_MAX, ask_again_at
+from models.deadlines import RETRY_AFTER_S, RETRY_AFTER_S_MAX, SCAN_S
+from models.doubts import ASK_AGAIN, PUT_OFF_MAX, ask_again_at
 from models.events import BatchSplit
 from models.journal import append
 from models.runs import of_run
@@ -21,6 +21,9 @@ PARTS = 32
 EXHAUSTED_MAX = 3
 #: Who can be called for becomes a case at PUT_OFF_MAX (workers.outside); this is for who cannot, for want of a token.
 NOT_CALLED_MAX = PUT_OFF_MAX + timedelta(hours=1)
+#: No batch waits for longer, and no case: each an hour more than the longest wait that there is.
+BATCH_WAIT_MAX = timedelta(seconds=RETRY_AFTER_S_MAX) + timedelta(hours=1)
+CASE_WAIT_MAX = max(ASK_AGAIN) + timedelta(hours=1)
 #: It was tried so lately: after a standstill of the whole installation, lines are tried before they are given up.
 LATELY = timedelta(hours=1)
 
@@ -90,6 +93,27 @@ WHERE id = :batch_id AND state = 'open' AND given_back_at < :since_at AND next_a
   AND (lease_until IS NULL OR lease_until < :now)
 """)
 
+RUNS_AHEAD_OF_TIME = Query("""
+-- runs_ahead_of_time: runs with batches or cases that wait for longer than anything makes them wait
+SELECT run_id FROM batch
+WHERE state IN ('open', 'paused', 'stopped')
+  AND (next_attempt_at > :batch_far_at OR lease_until > :batch_far_at OR stamped_at > :batch_far_at)
+UNION SELECT run_id FROM cases WHERE state = 'open' AND next_attempt_at > :case_far_at
+ORDER BY run_id LIMIT 100
+""")
+
+WAKE_BATCHES = Query("""
+-- wake_batches: of a run, that wait for longer than anything makes them wait
+UPDATE batch SET next_attempt_at = :now, lease_until = NULL, stamped_at = NULL
+WHERE run_id = :run_id AND state IN ('open', 'paused', 'stopped')
+  AND (next_attempt_at > :batch_far_at OR lease_until > :batch_far_at OR stamped_at > :batch_far_at)
+""")
+
+WAKE_FAR_CASES = Query("""
+-- wake_far_cases: of a run, that wait for longer than anything makes them wait
+UPDATE cases SET next_attempt_at = :now WHERE run_id = :run_id AND state = 'open' AND next_attempt_at > :case_far_at
+""")
+
 LIST_UNSETTLED = Query("""
 -- list_unsettled: lines of a range that have no voucher, no open case, and were not found not owed; bounded by a batch
 SELECT d.id FROM disbursement d
@@ -127,6 +151,21 @@ WHERE e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
               AND r.cycle = :cycle)
 LIMIT 1000
 """)
+
+
+def runs_ahead_of_time(tx: Tx) -> list[int]:
+    """Runs of which something waits for an instant that only a clock that was ahead can have named."""
+    return [row.run_id for row in tx.all(RUNS_AHEAD_OF_TIME, **_far(tx))]
+
+
+def wake(tx: Tx, run_id: int) -> int:
+    """Make due what a clock that was ahead has put off. Returns how many batches and cases.
+
+    What it sent is taken to be beyond its key window (models.doubts), so that waking repeats nothing blindly.
+    """
+    far = _far(tx)
+    batches = tx.execute(WAKE_BATCHES, run_id=run_id, now=tx.now, batch_far_at=far["batch_far_at"])
+    return batches + tx.execute(WAKE_FAR_CASES, run_id=run_id, now=tx.now, case_far_at=far["case_far_at"])
 
 
 def runs_with_exhausted(tx: Tx) -> list[int]:
@@ -167,13 +206,17 @@ def sweep_put_off(tx: Tx, run_id: int) -> int:
     return ended
 
 
+def _far(tx: Tx) -> dict[str, object]:
+    return {"batch_far_at": tx.now + BATCH_WAIT_MAX, "case_far_at": tx.now + CASE_WAIT_MAX}
+
+
 def _put_off_times(tx: Tx) -> dict[str, object]:
     return {"since_at": tx.now - NOT_CALLED_MAX, "lately_at": tx.now - LATELY, "now": tx.now}
 
 
 def list_latecomers(tx: Tx, cycle: Cycle) -> list[tuple[int, str]]:
     """Programme and location where entitled families have no line although the cycle was planned there."""
-    tx.allow_long_statement()
+    tx.allow_long_statement(SCAN_S)
     return [(row.programme_id, row.location_code) for row in tx.all(LIST_LATECOMERS, cycle=str(cycle))]
 
 

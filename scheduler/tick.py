@@ -4,8 +4,9 @@ Any number of tickers may run at once, and a tick may be repeated or killed at a
 what is left to do, and unique keys, from-states and locks decide. A step that fails for one run fails for that run.
 """
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, local_cycle, slots_within_reach
-from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall
+from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall, UnknownZone
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
-from models.events import RunBlocked, SchedulerSeen, TickFailed
+from models.events import Observed, RunBlocked, SchedulerSeen, TickFailed
 from models.journal import append
 from models.log import Log
 from models.runs import BLOCK_RUN, of_run
@@ -32,7 +33,15 @@ from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.release import release
 from scheduler.retry import Choice, retry, runs_with_due_cases
 from scheduler.seal import emit, seal
-from scheduler.sweep import list_latecomers, runs_put_off, runs_with_exhausted, sweep_exhausted, sweep_put_off
+from scheduler.sweep import (
+    list_latecomers,
+    runs_ahead_of_time,
+    runs_put_off,
+    runs_with_exhausted,
+    sweep_exhausted,
+    sweep_put_off,
+    wake,
+)
 
 #: How often a ticker looks for families without a line: a scan of the enrolments.
 LATECOMERS_EVERY = timedelta(minutes=1)
@@ -42,6 +51,10 @@ LIST_UNRELEASED = Query("""
 -- list_unreleased: runs whose payday has come and that are not released; those that wait for a person, too
 SELECT id, state FROM run WHERE state IN ('planned', 'approved') AND opens_at <= :payday_at ORDER BY id LIMIT 100000
 """)
+
+
+class _Stopping(Exception):
+    """The process is to end: what was not begun is left to the next tick, of whomever."""
 
 
 @dataclass(slots=True)
@@ -73,6 +86,8 @@ class Ticker:
     clock: Callable[[], datetime]
     batch_lines: int
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
+    #: Once it is set, no further step begins.
+    stopping: threading.Event = field(default_factory=threading.Event)
     _latecomers_at: datetime | None = None
     _seen_at: datetime | None = None
 
@@ -80,20 +95,23 @@ class Ticker:
         """Do all that should happen now. Raises only for faults of the program, never for one run's trouble."""
         result = TickResult()
         now = self.clock()
-        self._see(now, result)
-        places: list[Place] = []
-        with self._step("due", result), self.database.transaction() as tx:
-            places = list_places(tx)
-            journal_expected(tx, places, now=now)
-        self._plan_due(places, result, now=now)
-        self._plan_latecomers(places, result, now=now)
-        self._advance(result, now=now)
-        self.work(result)
-        return result
+        with suppress(_Stopping):
+            self._see(now, result)
+            places = self._places(result, now=now)
+            self._plan_due(places, result, now=now)
+            self._plan_latecomers(places, result, now=now)
+            self._advance(result, now=now)
+        return self.work(result)
 
     def work(self, result: TickResult | None = None) -> TickResult:
         """The steps that follow released runs: dispatch, sweep, close, seal."""
         result = result or TickResult()
+        with suppress(_Stopping):
+            self._follow(result)
+        return result
+
+    def _follow(self, result: TickResult) -> None:
+        self._each("sweep", runs_ahead_of_time, wake, result, "ended")
         with self._step("dispatch", result):
             result.sent += dispatch(self.database, self.broker)
         self._each("sweep", runs_with_exhausted, sweep_exhausted, result, "ended")
@@ -109,7 +127,19 @@ class Ticker:
                 while seal(self.database):
                     pass
                 result.sealed += emit(self.database, self.log)
-        return result
+
+    def _places(self, result: TickResult, *, now: datetime) -> list[Place]:
+        """Where to plan. A location whose time zone is lost is left out, and said, so that the others go on."""
+        places: list[Place] = []
+        lost: list[UnknownZone] = []
+        with self._step("due", result):
+            with self.database.transaction() as tx:
+                places = list_places(tx, lost=lost)
+                journal_expected(tx, places, now=now)
+            for error in lost:
+                with self._step("due", result):
+                    raise error
+        return places
 
     def _plan_due(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
         with self._step("due", result):
@@ -185,24 +215,33 @@ class Ticker:
         self._seen_at = now
         with self._step("see", result):
             see(self.database, "scheduler")
-        self.log.observe(SchedulerSeen(instance=instance()))
+            self.log.observe(SchedulerSeen(instance=instance()))
 
     @contextmanager
     def _step(self, step: str, result: TickResult) -> Iterator[None]:
-        """A step's trouble is logged and remembered; the other steps and runs go on."""
+        """A step's trouble is logged and remembered; the other steps and runs go on, until the process is to end."""
+        if self.stopping.is_set():
+            raise _Stopping
         try:
             yield
         except BrokerUnreachable as error:
             result.broker_down = True
             result.errors.append(error)
-            self.log.observe(BrokerUnreachableEvent(error=error.cause))
+            self._tell(BrokerUnreachableEvent(error=error.cause))
         except DespensaError as error:
             result.errors.append(error)
-            self.log.observe(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
+            self._tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
         except DBAPIError as error:
             sqlstate = str(getattr(error.orig, "sqlstate", None) or "")
             result.errors.append(DespensaError(f"{step}: the database refused: {type(error.orig).__name__} {sqlstate}"))
-            self.log.observe(TickFailed(step=step, error=type(error.orig).__name__, sqlstate=sqlstate))
+            self._tell(TickFailed(step=step, error=type(error.orig).__name__, sqlstate=sqlstate))
+        except OSError as error:  # the log's disk is full: vouchers do not wait for it
+            result.errors.append(DespensaError(f"{step}: {error.strerror or type(error).__name__}"))
+            self._tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
+
+    def _tell(self, event: Observed) -> None:
+        with suppress(OSError):  # it is remembered in the result, too
+            self.log.observe(event)
 
 
 def advance(database: Database, run_id: int, *, now: datetime) -> bool:

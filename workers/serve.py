@@ -13,7 +13,7 @@ import redis
 from dramatiq import cli
 
 from models.broker import SafeRedisBroker, make_broker, redis_client, require_answer
-from models.deadlines import SHUTDOWN_S
+from models.deadlines import LEASE_S, SHUTDOWN_S
 from models.errors import Exit
 from models.events import BrokerUnreachable, WorkerSeen
 from models.keys import load_keys
@@ -67,7 +67,7 @@ def serve(*, processes: int, threads: int, redis_url: str) -> int:
     options = [
         "workers.serve:start",
         *("--processes", str(processes), "--threads", str(threads)),
-        *("--worker-shutdown-timeout", str(SHUTDOWN_S * 1000), "--skip-logging"),
+        *("--worker-shutdown-timeout", str(LEASE_S * 1000), "--skip-logging"),  # then messages are put back
     ]
     code = cli.main(cli.make_argument_parser().parse_args(options))
     translated = {cli.RET_OK: Exit.DONE, cli.RET_IMPORT: Exit.MISUSED, cli.RET_CONNECT: Exit.NO_BROKER}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, text
 
+from console.log_verify import compare, verify
 from models.log import Log
 from models.states import BatchState, RunState
 from models.storage import Database
@@ -16,6 +17,7 @@ from tests.faults.report import Row
 from tests.installation import Installation
 from tests.integration.test_outside import work
 from tests.ledger import assert_books_agree
+from tests.unit.test_log import room_for
 
 
 def fill(database: Database) -> None:
@@ -74,6 +76,41 @@ def test_full_disk_of_the_database_spends_no_attempt_and_splits_nothing(
     assert_books_agree(database)
     name = {"embedded": "SQLite", "distributed": "PostgreSQL"}[profile]
     record_fault(Row(fault=f"disk of {name} full", runs=1))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_log_is_whole_after_its_disk_filled_in_mid_line(installation: Installation) -> None:
+    database = installation.database
+    programme = a_programme(database)
+    families(database, programme, 2, location=TIJUANA)
+    a_released_run(database, programme)
+    while seal(database):
+        pass
+
+    with room_for(50), pytest.raises(OSError, match="too large"):
+        emit(database, installation.log)
+    emit(database, installation.log)
+
+    found = verify([installation.settings.log])
+    with database.reading() as tx:
+        assert compare(tx, found) == 0
+    assert (found.faults, len(found.torn)) == ([], 1)
+
+
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_tick_goes_on_while_the_log_has_no_room(installation: Installation) -> None:
+    """Families do not wait for a log."""
+    database = installation.database
+    programme = a_programme(database)
+    families(database, programme, 2, location=TIJUANA)
+    run = a_released_run(database, programme)
+    ticker = installation.ticker()
+    with Log.to_file(Path("/dev/full"), "test") as full:
+        ticker.log = full
+        result = ticker.tick()
+
+    assert {str(error) for error in result.errors} == {"see: No space left on device", "seal: No space left on device"}
+    assert [batch.stamped_at is not None for batch in batches_of(database, run)] == [True]
 
 
 def test_line_that_finds_no_room_is_not_marked_as_written(database: Database, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from models import deadlines
 from models.broker import SafeRedisBroker, embedded_client, make_broker, redis_client, send
 from models.calendar import local_cycle, zone
-from models.deadlines import ISSUER_CALL_S, REDIS_S, SHUTDOWN_S, STORE_CALL_S, steady_s
+from models.deadlines import ISSUER_CALL_S, REDIS_S, SHUTDOWN_S, STOP_S, STORE_CALL_S, steady_s
 from models.events import Observed
 from models.log import Log
 from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, CreditBatch, SendNotice
@@ -49,6 +49,7 @@ from tests.builders import (
 )
 from tests.commands import end, kill, start
 from tests.fakes import FakeStore
+from tests.faults.fleet import Fleet
 from tests.faults.report import Row
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
@@ -141,6 +142,40 @@ def test_worker_told_to_stop_while_redis_is_frozen_ends_in_time(
     assert took_s < SHUTDOWN_S / 2 + SLACK_S
     assert broker.lost
     record_fault(Row(fault="worker told to stop while Redis is frozen", runs=1))
+
+
+def test_services_told_to_stop_while_postgresql_is_frozen_end_in_time(servers_from: str, tmp_path: Path) -> None:
+    """Statements under way are given up by their deadlines, or left, and no further one begins."""
+    with Fleet.open(tmp_path, servers_from=servers_from) as fleet:
+        fleet.begin()
+        frozen = fleet.postgresql_processes()
+        _signal(frozen, signal.SIGSTOP)
+        try:
+            services = {"scheduler": fleet.processes[0], "worker": fleet.workers[0]}
+            began = time.monotonic()
+            for service in services.values():
+                service.terminate()
+            took_s: dict[str, float] = {}
+            with suppress(TimeoutError):
+                until(lambda: _note_ends(services, took_s, began), what="their end", within_s=STOP_S)
+        finally:
+            _signal(frozen, signal.SIGCONT)
+
+    assert {name: service.returncode for name, service in services.items()} == {"scheduler": 0, "worker": 0}
+    assert max(took_s.values()) < SHUTDOWN_S + SLACK_S, took_s
+
+
+def _note_ends(services: Mapping[str, "subprocess.Popen[bytes]"], took_s: dict[str, float], began: float) -> bool:
+    for name, service in services.items():
+        if service.poll() is not None:
+            took_s.setdefault(name, time.monotonic() - began)
+    return took_s.keys() == services.keys()
+
+
+def _signal(pids: Sequence[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # a session that ended after it was listed
+            os.kill(pid, number)
 
 
 def test_redis_lost_while_stopping_is_waited_for_once(own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.deadlines import RETRY_AFTER_S_MAX
 from workers.issuers.answers import (
     ANSWER_BYTES_MAX,
-    RETRY_AFTER_S_MAX,
     Absent,
     Answer,
     Credit,

@@ -20,10 +20,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.deadlines import RETRY_AFTER_S_MAX
 from models.states import AnswerOutcome
 
-#: An issuer may ask us to wait, within these bounds.
-RETRY_AFTER_S_MAX = 3_600
 #: An answer is not read further; a longer one is unknown.
 ANSWER_BYTES_MAX = 16_384
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)

@@ -10,7 +10,7 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from models.deadlines import STORE_CALL_S
+from models.deadlines import RETRY_AFTER_S_MAX, STORE_CALL_S
 from workers.names import bounded_connector
 
 CONNECT_TIMEOUT_S = 3
@@ -18,8 +18,6 @@ CONNECT_TIMEOUT_S = 3
 CONNECT_TRIES = 2
 #: A store's answer is not read further.
 ANSWER_BYTES_MAX = 4_096
-#: A store may ask us to wait, within these bounds.
-RETRY_AFTER_S_MAX = 3_600
 
 
 @dataclass(frozen=True, slots=True)
