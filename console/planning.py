@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,9 @@ def plan(
 
 
 def plan_cycle(desk: Entry, cycle: Cycle, *, location_code: str = "", now: datetime, programme: str = "") -> list[Run]:
-    """Plan part 1 of each location of a cycle; a run that exists stays as it is. Returns the cycle's runs.
+    """Plan part 1 of each location of a cycle; where that exists, the next part, for families that came later.
 
+    A run that exists stays as it is. Returns part 1 of each, and what is new.
     Locations without an entitled family have no run. Raises Misconfigured for a missing rate.
     """
     from models.runs import only_programme
@@ -72,8 +74,15 @@ def plan_cycle(desk: Entry, cycle: Cycle, *, location_code: str = "", now: datet
                 )
         except NothingToPlan as nothing:
             note(str(nothing))
-        else:
-            runs.append(planned.run)
+            continue
+        runs.append(planned.run)
+        if not planned.created:  # the sweep finds latecomers only as far back as catch-up reaches
+            with suppress(NothingToPlan), desk.database.transaction() as tx:
+                later = plan_slot(
+                    tx, chosen, location_code=place, cycle=cycle, now=now, batch_lines=desk.settings.batch_lines,
+                    part=None,
+                )  # fmt: skip
+                runs.append(later.run)
     return runs
 
 

@@ -53,8 +53,11 @@ def is_surely_absent(
 
 
 def is_window_over(doubted_first_at: datetime | None, key_window: timedelta, *, now: datetime) -> bool:
-    """Whether the issuer may have forgotten the reference by the time a call that is recorded now arrives."""
-    return doubted_first_at is not None and now + SEND_LAG >= doubted_first_at + key_window
+    """Whether the issuer may have forgotten the reference by the time a call that is recorded now arrives.
+
+    So it may where the send is recorded as later than now: a clock was ahead, and nobody knows when it was sent.
+    """
+    return doubted_first_at is not None and (doubted_first_at > now or now + SEND_LAG >= doubted_first_at + key_window)
 
 
 def ask_again_at(doubts: int, *, now: datetime) -> datetime | None:

@@ -94,7 +94,7 @@ def cancel(tx: Tx, run_id: int) -> Run:
     return run
 
 
-def list_cancelled_runs(tx: Tx, *, limit: int = 100) -> list[int]:
+def list_cancelled_runs(tx: Tx, *, limit: int = 10_000) -> list[int]:
     """Cancelled runs whose open lines can become cases now."""
     return [row.id for row in tx.all(LIST_CANCELLED_RUNS, now=tx.now, limit=limit)]
 

@@ -36,7 +36,7 @@ WHERE id IN (SELECT id FROM batch
              WHERE run_id = :run_id AND state = 'open' AND attempts < :takes_max AND next_attempt_at <= :now
                AND (lease_until IS NULL OR lease_until < :now)
                AND (stamped_at IS NULL OR stamped_at < :resend_at)
-             ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+             ORDER BY next_attempt_at, id LIMIT :limit FOR UPDATE SKIP LOCKED)
 RETURNING id
 """)
 #: As workers.credit.TAKES_MAX: what was taken so often waits for the sweep. A test keeps the two equal.

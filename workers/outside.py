@@ -11,17 +11,17 @@ from datetime import datetime
 
 from models import books
 from models.cases import count_doubts, open_case
-from models.deadlines import RETRY_AFTER_S
-from models.doubts import PUT_OFF_MAX, ask_again_at, sure_from
+from models.deadlines import RETRY_AFTER_S, RETRY_AFTER_S_MAX
+from models.doubts import ASK_AGAIN, PUT_OFF_MAX, ask_again_at, sure_from
 from models.errors import DespensaError
 from models.keys import KeyRing
 from models.states import BatchState, CaseReason
 from models.storage import Database, Query, Tx, seconds
 from models.tables import Batch, Run
 from workers.credit import LOCK_BATCH, Credited, Lease, finish_batch, put_off
-from workers.issuers.answers import RETRY_AFTER_S_MAX, TryLater
+from workers.issuers.answers import TryLater
 from workers.issuers.calls import Line, Work, begin, call_for
-from workers.issuers.slots import Health
+from workers.issuers.slots import BREAKER_OPEN, Health
 
 INSERT_CREDITED = Query("""
 -- insert_credited: vouchers for the lines of a range that the issuer credited, as INSERT_VOUCHERS has it
@@ -79,8 +79,9 @@ def settle(database: Database, work: Work, *, key_version: int) -> Outcome:
         if batch is None:
             return Outcome(None, lease_lost=True, health=work.health)
         ends = _ends(tx, work, given_back_at=batch.given_back_at)
+        behind = work.health is not None and work.health.suspended_until is not None
         if work.lines and len(ends.put_off) == len(work.lines):
-            waits = _wait_s(ends.put_off)
+            waits = _wait_s(ends.put_off, behind=behind)
         else:
             credited = _insert_vouchers(tx, work, key_version=key_version)
             for line, case in ends.cases:
@@ -158,7 +159,7 @@ def _case_of(line: Line, work: Work, *, doubts: int, too_long: bool, now: dateti
         return None  # absent: there was no time left to send it again
     # The answer may have overtaken a send that the issuer still has in hand: only a later one is the last word.
     assert line.doubted_last_at is not None  # otherwise it would be surely absent
-    again_at = max(now, sure_from(line.doubted_last_at))
+    again_at = max(now, sure_from(line.doubted_last_at)) if doubts < len(ASK_AGAIN) else None
     return _CaseOf(CaseReason.UNKNOWN, "refused so far" if line.rejected else "absent so far", doubts + 1, again_at)
 
 
@@ -207,7 +208,12 @@ def _cover(tx: Tx, run: Run, lines: Sequence[Line], fund_id: int, *, given_back_
     )  # fmt: skip
 
 
-def _wait_s(lines: Sequence[Line]) -> int:
-    """How long to wait before these are taken again: as the issuer asked, within bounds."""
+def _wait_s(lines: Sequence[Line], *, behind: bool = False) -> int:
+    """How long to wait before these are taken again: as the issuer asked, within bounds.
+
+    `behind` lines that its silence holds back, where these broke the silence in vain: otherwise they would be the next
+    probe, too, and the next, and hold the others back for a day.
+    """
     asked = [line.last.retry_after_s for line in lines if isinstance(line.last, TryLater)]
-    return min(max([RETRY_AFTER_S, *asked]), RETRY_AFTER_S_MAX)
+    wait_s = min(max([RETRY_AFTER_S, *asked]), RETRY_AFTER_S_MAX)
+    return max(wait_s, int(BREAKER_OPEN.total_seconds())) + RETRY_AFTER_S if behind else wait_s

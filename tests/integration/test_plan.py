@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
+from console import run as run_commands
 from models.calendar import Cycle
 from models.errors import BooksDisagree, FundTooSmall, Misconfigured, RefusedByState
 from models.states import RunState
@@ -31,6 +32,7 @@ from tests.builders import (
     run_again,
     vouchers_of,
 )
+from tests.command_line import CommandLine
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
 
@@ -134,6 +136,28 @@ def test_family_imported_after_the_plan_becomes_the_next_part_at_most_once_a_day
             (1, 3, RunState.RELEASED),
             (2, 2, RunState.RELEASED),
         ]
+
+
+def test_family_imported_late_is_paid_an_older_month_that_was_planned(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catch-up does not reach it; a person names the cycle, and its next part is planned."""
+    database = installation.database
+    programme = a_programme(database)
+    old = CYCLE.plus(-2)
+    families(database, programme, 1, location=TIJUANA, first_cycle=old)
+    a_planned_run(database, programme, cycle=old, now=PAYDAY - timedelta(days=60))
+    families(database, programme, 1, location=TIJUANA, first_cycle=old, prefix="LATE")
+    installation.ticker().tick()
+    assert len(lines_of(database, cycle=old)) == 1
+    commands = CommandLine(monkeypatch, installation.environment)
+
+    for _ in range(2):
+        commands.run(run_commands.app, "plan", "--cycle", old, "--location", TIJUANA)
+
+        assert len(lines_of(database, cycle=old)) == 2
+    with database.reading() as tx:
+        assert [run.part for run in tx.list(Run, Run.cycle == str(old))] == [1, 2]
 
 
 def test_entitlement_is_a_window_and_the_month_after_it_is_refused(database: Database) -> None:

@@ -40,7 +40,8 @@ CALLS_PER_LINE = 3
 FAILED_CALLS_MAX = 5
 
 LIST_LINES = Query("""
--- list_lines: those of a batch that may be credited, and what is known of their calls; bounded by the batch
+-- list_lines: those of a batch that may be credited, and what is known of their calls; whom nobody called for longest
+-- comes first: a probe makes the first call alone, and the same line must not fail it each time. Bounded by the batch
 SELECT d.id, d.amount_minor, d.cycle, h.registration_id, r.currency,
        MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
          AS doubted_first_at,
@@ -51,14 +52,18 @@ SELECT d.id, d.amount_minor, d.cycle, h.registration_id, r.currency,
        COALESCE(MAX(CASE WHEN a.outcome = 'absent' THEN i.id END), 0) AS absence,
        MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
        COALESCE(MAX(CASE WHEN a.outcome = 'credited' THEN 1 END), 0) AS credited,
-       MIN(i.reference) AS first_reference, MAX(i.reference) AS last_reference
+       MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.reference END)
+         AS first_reference,
+       MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.reference END)
+         AS last_reference
 FROM disbursement d JOIN household h ON h.id = d.household_id JOIN run r ON r.id = :run_id
 LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
 WHERE d.id BETWEEN :first_id AND :last_id
   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
   AND NOT EXISTS (SELECT 1 FROM cases c
                   WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
-GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency ORDER BY d.id
+GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency
+ORDER BY COALESCE(MAX(CASE WHEN a.detail <> :not_called THEN i.id END), 0), d.id
 """)
 
 WAKE_CASES = Query("""
@@ -180,13 +185,15 @@ def begin(database: Database, lease: Lease, *, keys: KeyRing, stopping: threadin
     reference key its credit would not be found, and be made again.
     """
     assert lease.access is not None  # whoever calls this has looked
-    with database.reading() as tx:
+    with database.transaction() as tx:  # not `reading`: there it is an error to hold what was changed meanwhile
         now = tx.now
         batch = tx.first(LOCK_BATCH, batch_id=lease.batch_id, token=lease.token)
         if batch is None:
             return None
         run = tx.get(Run, Run.id == batch.run_id)
-        rows = tx.all(LIST_LINES, run_id=run.id, first_id=batch.first_id, last_id=batch.last_id)
+        rows = tx.all(
+            LIST_LINES, run_id=run.id, first_id=batch.first_id, last_id=batch.last_id, not_called=NOT_CALLED
+        )  # fmt: skip
     lines = [_line(row, lease.access, keys=keys, now=now) for row in rows]
     return Work(
         lease, lease.access, run.id, batch.first_id, batch.last_id, ask_only=run.state == RunState.CANCELLED,
@@ -196,7 +203,7 @@ def begin(database: Database, lease: Lease, *, keys: KeyRing, stopping: threadin
 
 def _line(row: Row[Any], access: Access, *, keys: KeyRing, now: datetime) -> Line:
     reference = credit_reference(keys, programme=access.programme, registration_id=row.registration_id, cycle=row.cycle)
-    if {row.first_reference, row.last_reference} - {None, reference}:
+    if not row.credited and {row.first_reference, row.last_reference} - {None, reference}:
         raise Misconfigured(
             f"disbursement {row.id} was called for under another reference: this host has another reference.key",
             hint="copy the key files from the host that has credited so far, then restart the worker",

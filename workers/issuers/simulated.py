@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 import orjson
 from aiohttp import web
@@ -118,7 +119,7 @@ class SimulatedIssuer:
         self.port = 0  #: set by start
         self.set_faults(faults or {})
 
-    def __enter__(self) -> "SimulatedIssuer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

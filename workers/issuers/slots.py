@@ -108,7 +108,9 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
 def hold_back(tx: Tx, batch_id: int, access: Access) -> bool:
     """Whether nobody may call for this batch now; then it is postponed until somebody may."""
     issuer = tx.get(Issuer, Issuer.programme_id == access.programme_id)
-    refused = issuer.breaker_until is not None and issuer.breaker_until > tx.now
+    # What lies further ahead than any breaker opens was written by a clock that was ahead.
+    longest_until = tx.now + seconds(PAUSE_S_MAX)
+    refused = issuer.breaker_until is not None and tx.now < issuer.breaker_until <= longest_until
     if issuer.breaker_until is not None and refused:
         again_at = issuer.breaker_until
     elif _slots_taken(tx, access) >= (1 if access.probing else max(1, issuer.calls_max // access.calls)):
