@@ -3,6 +3,7 @@
 import random
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -20,11 +21,11 @@ from models.journal import GENESIS, hash_of_line
 from models.keys import KEY_BYTES, credit_reference, init_keys, key_path, load_keys, token_path
 from models.reconcile import reconcile
 from models.storage import Database, sqlite_url
-from models.tables import Case, Disbursement, Enrolment, Household, Notice, Programme, Run, Voucher
+from models.tables import Case, Disbursement, Enrolment, Household, Intent, Notice, Programme, Run, Voucher
 from tests.builders import CITIES, TIJUANA, a_programme, an_issuer, families
 from tests.commands import ROOT
 from tests.fakes import FakeStore
-from tests.faults.life import Life, request
+from tests.faults.life import NOT_OVER, Life, request
 from tests.ledger import pass_time
 from workers.issuers.simulated import Served, SimulatedIssuer
 
@@ -50,6 +51,15 @@ class Verdict:
     def __bool__(self) -> bool:
         return bool(self.doubled or self.lost or self.surplus or self.disagreements)
 
+    def holds(self, finding: str) -> bool:
+        """Whether this is wrong: `doubled`, `lost`, `surplus`, or how a disagreement begins."""
+        counts = {"doubled": self.doubled, "lost": self.lost, "surplus": self.surplus}
+        return counts.get(finding, 0) > 0 or any(each.startswith(finding) for each in self.disagreements)
+
+
+class LifeFailed(Exception):
+    """A life ended by an exception, or by a signal that nobody sent: this is no finding, but a test that is broken."""
+
 
 def five_families(database: Database, store_url: str) -> None:
     """Of one city, entitled from the first payday on."""
@@ -62,9 +72,8 @@ class Lives:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.life"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.faults.life"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,12 +81,17 @@ class Lives:
         self._process.communicate()
 
     def live(self, life: Life) -> tuple[int, int]:
-        """How a life ended (0: the month is over, negative: killed), and how many points it reached."""
+        """How a life ended (0: the month is over; NOT_OVER; negative: killed), and how many points it reached.
+
+        Raises LifeFailed where it ended in any other way.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(request(life))
         self._process.stdin.flush()
         told = orjson.loads(self._process.stdout.readline())
+        if told["code"] not in (0, NOT_OVER, -signal.SIGKILL):
+            raise LifeFailed(f"a life ended with {told['code']}: {told['failure']}")
         return told["code"], told["points"]
 
 
@@ -194,7 +208,7 @@ class Month:
     def run(self, next_crash: Callable[[int], int]) -> int:
         """Live, be killed, be restarted, until it is over. `next_crash` says at which point each life is killed.
 
-        Returns how many points the last life reached.
+        Returns how many points the last life reached. Raises LifeFailed.
         """
         points = 0
         for number in range(LIVES_MAX):
@@ -233,30 +247,42 @@ class Month:
             lines = {line.id: line for line in tx.list(Disbursement)}
             vouchers = [lines[voucher.id] for voucher in tx.list(Voucher)]
             households = {each.id: each.registration_id for each in tx.list(Household)}
+            line_of = {intent.reference: lines[intent.disbursement_id] for intent in tx.list(Intent)}
         credited = [(line.household_id, line.cycle) for line in vouchers]
         verdict.doubled = len(credited) - len(set(credited))
         if self.issuer is not None:
-            self._compare_issuer(verdict, vouchers, households)
+            self._compare_issuer(verdict, vouchers, line_of)
+            self._compare_references(verdict, line_of, households)
         self._compare_log(verdict, vouchers=len(vouchers))
         return verdict
 
-    def _compare_issuer(self, verdict: Verdict, vouchers: Sequence[Disbursement], households: dict[int, str]) -> None:
+    def _compare_issuer(
+        self, verdict: Verdict, vouchers: Sequence[Disbursement], line_of: dict[str, Disbursement]
+    ) -> None:
+        """The issuer knows references only; whose they are, our intents say: whoever has two there was paid twice."""
         assert self.issuer is not None
-        keys = load_keys(Path(self.life.home) / "keys", "reference")
-        ours = {
-            credit_reference(
-                keys, programme="northern-mexico", registration_id=households[line.household_id], cycle=line.cycle
-            ): line.amount_minor
-            for line in vouchers
-        }
-        theirs = {made.reference: made.amount_minor for made in self.issuer.book()}
-        verdict.doubled += self.issuer.doubled()
-        verdict.surplus = len(theirs.keys() - ours.keys())
-        verdict.lost += len(ours.keys() - theirs.keys())
-        if any(ours[reference] != theirs[reference] for reference in ours.keys() & theirs.keys()):
+        made = self.issuer.book()
+        known = [(line_of[each.reference], each.amount_minor) for each in made if each.reference in line_of]
+        ours = {(line.household_id, line.cycle) for line in vouchers}
+        theirs = Counter((line.household_id, line.cycle) for line, _ in known)
+        verdict.doubled += theirs.total() - len(theirs)
+        verdict.surplus = len(made) - len(known) + len(theirs.keys() - ours)
+        verdict.lost += len(ours - theirs.keys())
+        if any(line.amount_minor != amount_minor for line, amount_minor in known):
             verdict.disagreements.append("the issuer credited another amount")
         if self.issuer.unasked:
             verdict.disagreements.append("sent again without having asked")
+
+    def _compare_references(
+        self, verdict: Verdict, line_of: dict[str, Disbursement], households: dict[int, str]
+    ) -> None:
+        keys = load_keys(Path(self.life.home) / "keys", "reference")
+        for reference, line in line_of.items():
+            derived = credit_reference(
+                keys, programme="northern-mexico", registration_id=households[line.household_id], cycle=line.cycle
+            )
+            if reference != derived:
+                verdict.disagreements.append(f"line {line.id} was called for under a reference that is not derived")
 
     def _compare_log(self, verdict: Verdict, *, vouchers: int) -> None:
         log = Path(self.life.home) / "log" / "despensa.jsonl"

@@ -1,13 +1,15 @@
 """One life of a process that runs a whole month by itself, and may be killed at any counted point.
 
 Run as a module it is a server of lives: it has everything imported, holds no thread and no connection, and forks a
-life for each line of JSON that it reads. A life ends by itself (0: the month is over) or by SIGKILL.
+life for each line of JSON that it reads. A life ends by itself (0: the month is over; NOT_OVER: its rounds are), or by
+SIGKILL; one that ends by an exception tells which.
 """
 
 import gc
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,12 +28,14 @@ from tests.builders import PAYDAY
 from tests.faults import plants
 from tests.installation import FrozenClock, Installation
 from tests.ledger import pass_time
+from workers import credit
 from workers.issuers.http import IssuerClient
 from workers.stores import webhook
 
 #: More rounds than any month of the campaign needs; a month that is not over by then is not going to be.
 ROUNDS_MAX = 40
 NOT_OVER = 3
+FAILED = 1
 BATCH_LINES = 3
 
 OVER = text(
@@ -136,6 +140,7 @@ def live(life: Life, points: Points) -> int:
     points.wrap_async(IssuerClient, "_call")
     points.wrap_async(webhook, "_post")
     points.wrap(Log, "write")
+    setattr(credit, "return_batch", _fail)  # noqa: B010  # for the type checker
     if life.plant:
         plants.PLANTS[life.plant]()
     with Installation.open(
@@ -156,6 +161,11 @@ def live(life: Life, points: Points) -> int:
                 if tx.connection.execute(OVER).scalar_one() == 0:
                     return 0
     return NOT_OVER
+
+
+def _fail(_database: Database, _lease: credit.Lease, error: Exception, **_: Any) -> None:
+    """A worker would give the batch back, and try again; but nothing that happens to a life here makes an error."""
+    raise error
 
 
 def work_off(installation: Installation, *, reach: Callable[[str], None] = lambda _: None) -> None:
@@ -186,7 +196,7 @@ def _name(statement: str) -> str:
 
 
 def serve() -> None:
-    """Fork a life for each line; answer how it ended and how many points it reached."""
+    """Fork a life for each line; answer how it ended, how many points it reached, and what it failed by."""
     gc.freeze()  # otherwise each life that collects copies the whole heap
     for line in sys.stdin.buffer:
         life = Life(**orjson.loads(line))
@@ -195,18 +205,19 @@ def serve() -> None:
         if child == 0:
             os.close(reading)
             points = Points(life)
-            code = 1
+            code, failure = FAILED, ""
             try:
                 code = live(life, points)
             except BaseException as error:  # a life tells how it ended, and never returns to the loop above
-                sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            os.write(writing, orjson.dumps({"code": code, "points": points.count}))
+                failure = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+            os.write(writing, orjson.dumps({"points": points.count, "failure": failure}))
             os._exit(code)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
-            told = pipe.read()
-        os.waitpid(child, 0)
-        sys.stdout.buffer.write((told or orjson.dumps({"code": -signal.SIGKILL, "points": 0})) + b"\n")
+            told = orjson.loads(pipe.read() or b'{"points": 0, "failure": ""}')  # who is killed tells nothing
+        _, status = os.waitpid(child, 0)
+        sys.stdout.buffer.write(orjson.dumps({"code": os.waitstatus_to_exitcode(status), **told}) + b"\n")
         sys.stdout.buffer.flush()
 
 
