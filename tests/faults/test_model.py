@@ -66,6 +66,10 @@ FUND_MINOR = 1_500_000
 #: More rounds than anything needs to come to rest: a doubt is asked for seven times, a part is planned once a day.
 ROUNDS_MAX = 25
 ANY = st.integers(0, 10_000)
+#: A life that finds little to do has some 200 points, one that credits up to 700: most are killed.
+CRASH_AT_MAX = 300
+#: Fewer killed lives than this, over all programmes of a test, would show little.
+KILLS_MIN = 5
 
 
 def three_cities(database: Database, store_url: str) -> None:
@@ -80,6 +84,7 @@ class ProgrammeMachine(RuleBasedStateMachine):
     """One programme, from its first family until it has come to rest."""
 
     stage: ClassVar[Stage]
+    kills: ClassVar[int] = 0  #: of all programmes
 
     @initialize(seed=st.integers(0, 99))
     def begin(self, seed: int) -> None:
@@ -248,11 +253,16 @@ class ProgrammeMachine(RuleBasedStateMachine):
         work_off(self.installation)
         self.by_itself()
 
-    @rule(crash_at=st.integers(1, 600))
-    def be_killed(self, crash_at: int) -> None:
-        """A process that ticks and works, killed at one of its points, or at none where it has fewer."""
-        self.stage.lives.live(replace(self.month.life, crash_at=crash_at, now=self.model.now.isoformat(), rounds=1))
-        self.by_itself()
+    @rule(crashes_at=st.lists(st.integers(1, CRASH_AT_MAX), min_size=2, max_size=5))
+    def be_killed(self, crashes_at: list[int]) -> None:
+        """Processes that tick and work, one after the other, each killed at a point, or at none where it has fewer."""
+        for number, crash_at in enumerate(crashes_at):
+            if number:
+                self.let_leases_run_out()
+            life = replace(self.month.life, crash_at=crash_at, now=self.model.now.isoformat(), rounds=1)
+            code, _ = self.stage.lives.live(life)
+            type(self).kills += code < 0
+            self.by_itself()
 
     @precondition(lambda self: self.seen.runs)
     @rule(which=ANY)
@@ -465,8 +475,11 @@ def stage(open_stage: Callable[[Callable[[Database, str], None]], Stage]) -> Sta
     return open_stage(three_cities)
 
 
-def hold(stage: Stage, *, long: bool = False, examples: int = 10) -> None:
-    """Programmes against the model, the same ones every time; in the long form more, and new ones."""
+def hold(stage: Stage, *, long: bool = False, examples: int = 10) -> int:
+    """Programmes against the model, the same ones every time; in the long form more, and new ones.
+
+    Returns how many lives were killed.
+    """
 
     class Machine(ProgrammeMachine):
         pass
@@ -486,15 +499,17 @@ def hold(stage: Stage, *, long: bool = False, examples: int = 10) -> None:
             phases=(Phase.generate,),
         ),
     )
+    return Machine.kills
 
 
 def test_programme_does_what_the_model_says(
     stage: Stage, profile: str, kind: str, long_campaign: bool, record_fault: Callable[[Row], None]
 ) -> None:
-    hold(stage, long=long_campaign)
+    kills = hold(stage, long=long_campaign)
 
     database = {"embedded": "SQLite", "distributed": "PostgreSQL"}[profile]
     record_fault(Row(fault=f"programmes against the model, {database}, {kind}", runs=stage.months))
+    assert kills >= KILLS_MIN
 
 
 def held_families_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
