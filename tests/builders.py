@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import insert
 
 from models import books
-from models.calendar import Cycle
+from models.calendar import Cycle, local_cycle, zone
 from models.states import GROUPS
 from models.storage import Database, Tx
 from models.tables import (
@@ -134,6 +134,17 @@ def families(
             ],
         )
     return ids
+
+
+def families_due(database: Database, programme: Programme, count: int, *, now: datetime) -> Cycle:
+    """Families in all cities, with one month each, whose payday has come everywhere where it is early on the first.
+
+    It is the month of the city whose midnight comes last: further east it may be the month before, which is caught
+    up. A second month would be paid there during the hours between the midnights.
+    """
+    cycle = local_cycle(now, zone("America/Tijuana"))
+    families(database, programme, count, first_cycle=cycle, cycles=1)
+    return cycle
 
 
 def a_planned_run(

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ from models.calendar import Cycle, local_cycle, zone
 from models.sightings import see
 from models.storage import Database
 from models.tables import Batch, Programme, Run, Seal
-from tests.builders import CITIES, a_programme, families, notices_of, vouchers_of
+from tests.builders import CITIES, a_programme, families, families_due, notices_of, vouchers_of
 from tests.commands import Ended, despensa, end, kill, running, start
 from tests.fakes import FakeStore
 from tests.installation import Installation
@@ -34,8 +35,6 @@ def store() -> Iterator[FakeStore]:
 
 def this_cycle() -> Cycle:
     """The month that is due now in the west: commands use the clock of this host."""
-    from datetime import UTC, datetime
-
     return local_cycle(datetime.now(UTC), zone("America/Tijuana"))
 
 
@@ -44,7 +43,7 @@ def a_due_programme(installation: Installation, store: FakeStore, count: int) ->
     programme = a_programme(installation.database, store_url=store.url)
     with installation.database.transaction() as tx:
         tx.connection.execute(update(Programme).values(payday_time="00:00"))
-    families(installation.database, programme, count, first_cycle=this_cycle())
+    families_due(installation.database, programme, count, now=datetime.now(UTC))
     return programme
 
 

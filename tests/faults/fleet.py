@@ -18,12 +18,11 @@ import redis
 from sqlalchemy import text, update
 
 from models import schema
-from models.calendar import local_cycle, zone
 from models.keys import init_keys, token_path
 from models.storage import Database
 from models.tables import Programme
 from tests import servers
-from tests.builders import a_programme, an_issuer, families
+from tests.builders import a_programme, an_issuer, families_due
 from tests.commands import ROOT
 from tests.fakes import FakeStore
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
@@ -274,8 +273,7 @@ class Fleet:
             token.write_text(TOKEN)
         with self.database.transaction() as tx:
             tx.connection.execute(update(Programme).values(payday_time="00:00"))
-        cycle = local_cycle(datetime.now(UTC), zone("America/Tijuana"))
-        families(self.database, programme, self.families, first_cycle=cycle)
+        families_due(self.database, programme, self.families, now=datetime.now(UTC))
 
 
 def port_of(url: str) -> int:

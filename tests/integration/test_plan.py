@@ -1,5 +1,6 @@
 """Planning, approving, releasing, discarding: every entitled family one line, and money only what a fund has."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from models.states import RunState
 from models.storage import Database
 from models.tables import Disbursement, Household, Journal, Programme, Run
 from scheduler.approve import approve_by_person, approve_by_policy
+from scheduler.due import list_due, list_places
 from scheduler.plan import NothingToPlan, discard, plan_slot
 from scheduler.preview import preview
 from scheduler.release import release, share_batches
@@ -28,6 +30,7 @@ from tests.builders import (
     a_released_run,
     batches_of,
     families,
+    families_due,
     fund_balance_minor,
     run_again,
     vouchers_of,
@@ -269,6 +272,27 @@ def test_policy_leaves_large_and_old_runs_to_a_person(database: Database) -> Non
     with database.transaction() as tx:
         assert "above the policy's limit" in approve_by_policy(tx, large.id, now=PAYDAY)
         assert "older" in approve_by_policy(tx, old.id, now=PAYDAY)
+
+
+@pytest.mark.parametrize("hour", [5, 6, 7, 8], ids=lambda hour: f"{hour}:30 UTC")
+def test_families_due_get_one_line_also_between_the_midnights(database: Database, hour: int) -> None:
+    """On the first, midnight comes to Matamoros at 6:00 UTC and to Tijuana at 8:00; tests run then, too."""
+    now = datetime(2026, 12, 1, hour, 30, tzinfo=UTC)
+    programme = a_programme(database)
+    with database.transaction() as tx:
+        tx.connection.execute(update(Programme).values(payday_time="00:00"))
+
+    cycle = families_due(database, programme, 14, now=now)
+
+    with database.reading() as tx:
+        due = [each.slot for each in list_due(tx, list_places(tx), now=now)]
+    for slot in due:
+        with suppress(NothingToPlan):
+            run = a_planned_run(database, programme, location=slot.location_code, cycle=slot.cycle, now=now)
+            with database.transaction() as tx:
+                assert approve_by_policy(tx, run.id, now=now) == ""
+    assert len(lines_of(database, cycle)) == 14
+    assert len(lines_of(database, cycle.next())) == 0
 
 
 def test_release_before_payday_is_refused(database: Database) -> None:
