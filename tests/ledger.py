@@ -1,9 +1,11 @@
 """Bringing batches into rare states, and the one check of all books."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import text, update
 
+from models.keys import credit_reference, load_keys
 from models.reconcile import reconcile
 from models.storage import Database
 from models.tables import Batch, Case, Intent, Issuer, Notice, Run, Store
@@ -16,6 +18,23 @@ def assert_books_agree(database: Database) -> None:
     """Every check of `run reconcile`."""
     with database.reading() as tx:
         assert [each.as_json() for each in reconcile(tx)] == []
+
+
+def credits_by_reference(database: Database, keys_folder: Path) -> dict[str, int]:
+    """Our vouchers as the issuer of `northern-mexico` is to know them: amounts in minor units, by reference."""
+    keys = load_keys(keys_folder, "reference")
+    vouchers = text(
+        "SELECT h.registration_id, d.cycle, d.amount_minor FROM voucher v "
+        "JOIN disbursement d ON d.id = v.id JOIN household h ON h.id = d.household_id"
+    )
+    with database.reading() as tx:
+        rows = tx.connection.execute(vouchers).all()
+    return {
+        credit_reference(
+            keys, programme="northern-mexico", registration_id=row.registration_id, cycle=row.cycle
+        ): row.amount_minor
+        for row in rows
+    }
 
 
 def expire_lease(database: Database, batch: Batch) -> None:

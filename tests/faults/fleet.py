@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -27,7 +29,7 @@ from tests.commands import ROOT
 from tests.fakes import FakeStore
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
 from tests.faults.report import Row
-from tests.ledger import assert_books_agree
+from tests.ledger import assert_books_agree, credits_by_reference
 from tests.waiting import until
 from workers.issuers.simulated import SimulatedIssuer
 
@@ -38,6 +40,19 @@ FAMILIES = 1_000
 BATCH_LINES = 2
 BEGUN = 60
 ENDS_WITHIN_S = 150
+#: What the issuer's fault `slow` takes: within every deadline.
+SLOW_S = 0.1
+#: More than any test allows.
+RECOVERED_WITHIN_S = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A line of a worker's log."""
+
+    message_id: str
+    batch_id: int
+    outcome: str  #: or the type of the error
 
 
 @dataclass
@@ -55,16 +70,19 @@ class Fleet:
     issuer: SimulatedIssuer | None
     links: dict[str, Proxy]  #: what stands in front of each server, where asked for
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    logs: dict[int, Path] = field(default_factory=dict)  #: of every service that was ever started, by process id
 
     @classmethod
     @contextmanager
     def open(
         cls, folder: Path, *, servers_from: str, count: int = FAMILIES, stores: int = 0,
-        issuer_faults: Mapping[str, str] | None = None, proxied: bool = False,
+        issuer_faults: Mapping[str, str] | None = None, calls_max: int = 64, proxied: bool = False,
+        batch_lines: int = BATCH_LINES,
     ) -> Iterator["Fleet"]:  # fmt: skip
         """Everything set up, nobody at work yet; all that was started is gone when the context ends.
 
-        With `issuer_faults`, be it none, an outside issuer credits. With `proxied` everybody is reached through links.
+        With `issuer_faults`, be it none, an outside issuer credits, which takes `calls_max` calls at once. With
+        `proxied` everybody is reached through links.
         """
         with ExitStack() as stack:
             postgresql = stack.enter_context(servers.postgresql(servers_from))
@@ -74,7 +92,7 @@ class Fleet:
             store = stack.enter_context(FakeStore.open())
             issuer = None
             if issuer_faults is not None:
-                issuer = stack.enter_context(SimulatedIssuer(issuer_faults, token=TOKEN))
+                issuer = stack.enter_context(SimulatedIssuer(issuer_faults, token=TOKEN, slow_s=SLOW_S))
             process = servers.start_redis(servers_from, folder)
             stack.callback(end, process)
             links: dict[str, Proxy] = {}
@@ -90,10 +108,10 @@ class Fleet:
                     proxied_postgresql(postgresql.url, links["postgresql"]) if links else postgresql.url
                 ),
                 "DESPENSA_REDIS_URL": proxied_redis(links["redis"]) if links else servers.redis_url(folder),
-                "DESPENSA_BATCH_LINES": str(BATCH_LINES),
+                "DESPENSA_BATCH_LINES": str(batch_lines),
             }
             fleet = cls(folder, servers_from, postgresql, database, environment, process, count, store, issuer, links)
-            fleet._enrol(stores=stores)
+            fleet._enrol(stores=stores, calls_max=calls_max)
             try:
                 yield fleet
             finally:
@@ -117,13 +135,15 @@ class Fleet:
     def start(self, *words: str, python_path: str = "") -> "subprocess.Popen[bytes]":
         """A service, its log in a file of its own. What lies on `python_path` comes before the program."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
-        with (self.folder / f"{words[0]}-{len(self.processes)}.log").open("wb") as log:
+        path = self.folder / f"{words[0]}-{len(self.logs)}.log"
+        with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "console.main", *words], cwd=ROOT,
                 env={**inherited, **self.environment, "PYTHONPATH": python_path},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
+        self.logs[process.pid] = path
         return process
 
     @property
@@ -190,8 +210,31 @@ class Fleet:
         with self.database.reading() as tx:
             return [int(row.id) for row in tx.connection.execute(statement)]
 
+    def takes(self) -> set[tuple[int, str]]:
+        """The batches that somebody took and neither finished nor gave back, each with the token of its take."""
+        with self.database.reading() as tx:
+            rows = tx.connection.execute(text("SELECT id, token FROM batch WHERE state = 'open' AND token IS NOT NULL"))
+            return {(int(row.id), str(row.token)) for row in rows}
+
+    def left_behind(self) -> set[tuple[int, str]]:
+        """Of the takes of now, those that do not end while the other workers go on: of whoever is dead or frozen."""
+        takes = self.takes()
+        self.go_on()
+        return takes & self.takes()
+
+    def attempts(self, process: "subprocess.Popen[bytes]") -> list[Attempt]:
+        """What a worker's log tells of its attempts so far."""
+        return [
+            Attempt(line["message_id"], line["subject_id"], line.get("outcome") or line["error"])
+            for line in _lines(self.logs[process.pid])
+            if line["event"] in ("attempt.finished", "attempt.failed")
+        ]
+
     def recovery_s(self, batches: list[int], *, since: float) -> float:
-        """How long it took, from `since` on the monotonic clock, until all of these were credited."""
+        """How long it took, from `since` on the monotonic clock, until all of these were credited.
+
+        After a long time it says how long that was, and `found` what is missing.
+        """
         statement = "SELECT COUNT(*) FROM batch WHERE id = ANY(%s) AND state <> 'done'"
 
         def recovered() -> bool:
@@ -201,11 +244,12 @@ class Fleet:
                 return row is not None and row[0] == 0
             return False
 
-        until(recovered, what="the end of what was under way", within_s=90)
+        with suppress(TimeoutError):
+            until(recovered, what="the end of what was under way", within_s=RECOVERED_WITHIN_S)
         return time.monotonic() - since
 
     def finish(self) -> None:
-        """The month ends."""
+        """The month ends; or time is up, and `found` tells what is missing."""
         with self.database.engine.connect() as connection:
             over = text("SELECT COUNT(*) = 0 FROM run WHERE state <> 'completed'")
 
@@ -219,47 +263,47 @@ class Fleet:
                 return False
 
             within_s = ENDS_WITHIN_S + self.families / 50
-            until(lambda: self.credited() >= self.families, what="every voucher", within_s=within_s)
-            until(ended, what="the end of the month", within_s=ENDS_WITHIN_S)
+            with suppress(TimeoutError):
+                until(lambda: self.credited() >= self.families, what="every voucher", within_s=within_s)
+            if self.credited() >= self.families:
+                until(ended, what="the end of the month", within_s=ENDS_WITHIN_S)
 
     def found(self, fault: str, *, recovery_s: tuple[float, ...] = ()) -> Row:
-        """Doubled and lost vouchers, and what the log tells otherwise. Asserts that the books agree."""
+        """Doubled and lost vouchers, and what the issuer or the log tells otherwise. Asserts that the books agree.
+
+        A family that waits as a case counts as lost: none of these faults is a family's.
+        """
         assert_books_agree(self.database)
         with self.database.reading() as tx:
-            each = text("SELECT COUNT(*) FROM (SELECT household_id FROM disbursement d JOIN voucher v ON v.id = d.id "
-                        "GROUP BY household_id, cycle) paid")  # fmt: skip
-            paid = int(tx.connection.execute(each).scalar_one())
-            unwritten = text("SELECT (SELECT COUNT(*) FROM journal) - (SELECT emitted_seq FROM journal_head)")
-            until(lambda: self._scalar(str(unwritten)) == 0, what="the whole log")
-        vouchers = self.credited()
-        theirs = len(self.issuer.book()) if self.issuer else vouchers
-        doubled_there = self.issuer.doubled() if self.issuer else 0
+            counts = text("SELECT batch_id, COUNT(*) AS credited FROM voucher GROUP BY batch_id")
+            by_batch = Counter({int(row.batch_id): int(row.credited) for row in tx.connection.execute(counts)})
+        unwritten = "SELECT (SELECT COUNT(*) FROM journal) - (SELECT emitted_seq FROM journal_head)"
+        until(lambda: self.count(unwritten) == 0, what="the whole log")
+        told = self._told()
+        ours = credits_by_reference(self.database, self.folder / "home" / "keys")
+        theirs = {made.reference: made.amount_minor for made in self.issuer.book()} if self.issuer else ours
         return Row(
-            fault=fault, runs=max(1, len(recovery_s)), doubled=vouchers - paid + doubled_there,
-            lost=self.families - paid, recovery_s=recovery_s,
-            surplus=abs(self._told() - vouchers) + abs(theirs - doubled_there - vouchers),
+            fault=fault, runs=max(1, len(recovery_s)), recovery_s=recovery_s,
+            doubled=by_batch.total() - len(ours) + (self.issuer.doubled() if self.issuer else 0),
+            lost=self.families - len(ours) + len(ours.items() - theirs.items()),
+            surplus=len(theirs.items() - ours.items()) + (told - by_batch).total() + (by_batch - told).total(),
         )  # fmt: skip
 
     def count(self, statement: str) -> int:
         """A number from the database."""
-        return self._scalar(statement)
-
-    def _scalar(self, statement: str) -> int:
         with self.database.reading() as tx:
             return int(tx.connection.execute(text(statement)).scalar_one())
 
-    def _told(self) -> int:
-        """Vouchers that the schedulers' logs tell of, each line once."""
-        told: dict[int, int] = {}
-        for path in self.folder.glob("scheduler-*.log"):
-            for line in path.read_bytes().splitlines():
-                with suppress(orjson.JSONDecodeError):  # the last line of a scheduler that was killed
-                    parsed = orjson.loads(line)
-                    if parsed["event"] == "batch.credited":
-                        told[parsed["seq"]] = parsed["credited"]
-        return sum(told.values())
+    def _told(self) -> "Counter[int]":
+        """How many vouchers the schedulers' logs tell of, by batch; each line of the journal once."""
+        lines = {line["seq"]: line for log in self.logs.values() for line in _lines(log) if "seq" in line}
+        told: Counter[int] = Counter()
+        for line in lines.values():
+            if line["event"] == "batch.credited":
+                told[line["batch_id"]] += line["credited"]
+        return told
 
-    def _enrol(self, *, stores: int) -> None:
+    def _enrol(self, *, stores: int, calls_max: int) -> None:
         store_url = self.store.url
         if self.links:
             store_url = store_url.replace(str(port_of(store_url)), str(self.links["store"].port))
@@ -267,13 +311,19 @@ class Fleet:
         programme = a_programme(self.database, stores=stores, store_url=store_url)
         if self.issuer is not None:
             port = self.links["issuer"].port if self.links else self.issuer.port
-            an_issuer(self.database, programme, f"http://127.0.0.1:{port}")
+            an_issuer(self.database, programme, f"http://127.0.0.1:{port}", calls_max=calls_max)
             token = token_path(self.folder / "home" / "keys", programme.code)
             token.touch(mode=0o600)
             token.write_text(TOKEN)
         with self.database.transaction() as tx:
             tx.connection.execute(update(Programme).values(payday_time="00:00"))
         families_due(self.database, programme, self.families, now=datetime.now(UTC))
+
+
+def _lines(log: Path) -> Iterator[dict[str, Any]]:
+    for line in log.read_bytes().splitlines():
+        with suppress(orjson.JSONDecodeError):  # the last line, which is being written, or whose writer was killed
+            yield orjson.loads(line)
 
 
 def port_of(url: str) -> int:

@@ -48,6 +48,8 @@ def black(link: Proxy) -> float:
     return DATABASE_S + 2
 
 
+#: What an issuer takes at once. A batch has more lines.
+CALLS_MAX = 4
 TROUBLES = (cut, slow, one_way, black)
 
 
@@ -103,23 +105,30 @@ def test_stores_behind_a_bad_link_are_told_once_by_id(
         fleet.finish()
         row = fleet.found(f"link to stores: {trouble.__name__.replace('_', ' ')}", recovery_s=(told_s,))
         notices = fleet.count("SELECT COUNT(*) FROM notice")
-        bodies = dict(zip(fleet.store.webhook_ids, fleet.store.bodies, strict=True))
-        same = [body == bodies[each] for each, body in zip(fleet.store.webhook_ids, fleet.store.bodies, strict=True)]
+        webhook_ids = fleet.store.webhook_ids
+        bodies = dict(zip(webhook_ids, fleet.store.bodies, strict=True))
+        same = [body == bodies[each] for each, body in zip(webhook_ids, fleet.store.bodies, strict=True)]
 
     record_fault(row)
     assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
     assert len(bodies) == notices == 14
+    if trouble is one_way:
+        assert len(webhook_ids) > len(bodies)  # what was told, and not answered, was told again
     assert all(same)  # a store that drops an id it has seen misses nothing
 
 
 def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
     servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
 ) -> None:
-    """Several processes over one issuer whose answers are lost, contradict, or never come; and workers that die."""
-    faults = {"lost_before": "4%", "lost_after": "4%", "error_after": "2%", "wrong_echo": "2%", "too_many": "2%"}
+    """Several processes over one issuer whose answers are late, contradict, or never come; and workers that die."""
+    faults = {
+        "lost_before": "4%", "lost_after": "4%", "error_after": "2%", "wrong_echo": "2%", "too_many": "2%",
+        "slow": "50%",
+    }  # fmt: skip
     times = 20 if long_campaign else 3
     with Fleet.open(
-        tmp_path, servers_from=servers_from, count=200 + 150 * times, issuer_faults=faults, proxied=True
+        tmp_path, servers_from=servers_from, count=200 + 150 * times, issuer_faults=faults, calls_max=CALLS_MAX,
+        batch_lines=2 * CALLS_MAX, proxied=True,
     ) as fleet:  # fmt: skip
         fleet.start("scheduler")
         fleet.start("worker", "--processes", "2", "--threads", "2")
@@ -144,7 +153,7 @@ def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
     record_fault(row)
     assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
     assert unasked == []
-    assert most <= 64  # its calls_max, over all processes
+    assert 1 < most <= CALLS_MAX  # over all processes; eight threads with a batch each would make many more
 
 
 def _suffer(link: Proxy, trouble: Callable[[Proxy], float]) -> None:

@@ -2,15 +2,16 @@
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from models.deadlines import LEASE_S
-from tests.faults.fleet import FAMILIES, Fleet, end, signal_group
+from tests.faults.fleet import FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
 from tests.faults.report import Row
 from tests.waiting import pass_really, until
 
@@ -73,22 +74,9 @@ def postgresql_frozen(fleet: Fleet) -> None:
             pass_really(5)
 
 
-def clock_a_minute_fast(fleet: Fleet) -> None:
-    """Of one more worker: to Redis, by its clock, the other workers look dead. The database's clock decides leases."""
-    shifted = fleet.folder / "shifted"
-    shifted.mkdir()
-    (shifted / "sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() + 61\n")
-    fleet.start("worker", "--threads", "2", python_path=str(shifted))
-
-
-def worker_killed(fleet: Fleet) -> None:
-    """With all its processes, and whatever it held."""
-    end(fleet.workers[0])
-
-
 FAULTS = (
     redis_killed, redis_wiped, redis_out_of_memory, redis_read_only, redis_frozen, postgresql_crashed,
-    postgresql_restarted, postgresql_frozen, worker_killed, clock_a_minute_fast,
+    postgresql_restarted, postgresql_frozen,
 )  # fmt: skip
 
 
@@ -101,11 +89,9 @@ def test_month_survives_and_recovers_soon(
     record_fault: Callable[[Row], None],
 ) -> None:
     """Recovered is when all that was under way at the fault is credited."""
-    times = 20 if long_campaign and fault is not clock_a_minute_fast else 1
+    times = 20 if long_campaign else 1
     recovery_s: list[float] = []
-    # While one worker is missed, the other goes on: for twenty faults there must be work left.
-    count = FAMILIES if times == 1 else 8 * FAMILIES * times
-    with Fleet.open(tmp_path, servers_from=servers_from, count=count) as fleet:
+    with Fleet.open(tmp_path, servers_from=servers_from, count=_enough_for(times)) as fleet:
         fleet.begin()
         for number in range(times):
             if number:
@@ -113,30 +99,133 @@ def test_month_survives_and_recovers_soon(
             under_way = fleet.under_way()
             fault(fleet)
             recovery_s.append(fleet.recovery_s(under_way, since=time.monotonic()))
-        fleet.finish()
-        row = fleet.found(f"real: {fault.__name__.replace('_', ' ')}", recovery_s=tuple(recovery_s))
-        not_done = fleet.count("SELECT COUNT(*) FROM batch WHERE state <> 'done'")
-        cases = fleet.count("SELECT COUNT(*) FROM cases")
+        _assert_survived(fleet, f"real: {fault.__name__.replace('_', ' ')}", recovery_s, record_fault)
 
-    record_fault(row)
-    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
-    assert max(recovery_s) < RECOVERS_WITHIN_S
-    assert (not_done, cases) == (0, 0)  # nothing was split: it was trouble of the place
+
+def test_worker_killed_with_a_batch_in_hand_is_missed_for_a_lease(
+    servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
+) -> None:
+    """With all its processes. Nobody else may take what it held before the lease is over."""
+    times = 20 if long_campaign else 1
+    recovery_s: list[float] = []
+    with Fleet.open(tmp_path, servers_from=servers_from, count=_enough_for(times)) as fleet:
+        fleet.begin()
+        for _ in range(times):
+            under_way, killed_at, left = _kill_with_a_batch_in_hand(fleet)
+            recovery_s.append(fleet.recovery_s([*under_way, *(batch_id for batch_id, _ in left)], since=killed_at))
+        _assert_survived(fleet, "real: worker killed", recovery_s, record_fault)
 
 
 def test_worker_frozen_for_longer_than_its_lease_credits_nothing_twice(
     servers_from: str, tmp_path: Path, record_fault: Callable[[Row], None]
 ) -> None:
+    """It thaws when others have credited what it held, and goes on with it."""
     with Fleet.open(tmp_path, servers_from=servers_from) as fleet:
         fleet.begin()
-        signal_group(fleet.workers[0], signal.SIGSTOP)
-        pass_really(LEASE_S + 1)
-        signal_group(fleet.workers[0], signal.SIGCONT)
-        fleet.finish()
-        row = fleet.found("real: worker frozen for longer than its lease")
+        frozen = fleet.workers[0]
+        held = _freeze_with_a_batch_in_hand(fleet, frozen)
+        until(lambda: not held & fleet.takes(), what="others to take what it held", within_s=RECOVERED_WITHIN_S)
+        assert not _ran(fleet, frozen, held)
+
+        signal_group(frozen, signal.SIGCONT)
+
+        until(lambda: _ran(fleet, frozen, held) == held, what="the frozen worker to go on with it")
+        _assert_survived(fleet, "real: worker frozen for longer than its lease", [], record_fault)
+
+
+def test_worker_whose_clock_is_a_minute_fast_only_has_messages_run_twice(
+    servers_from: str, tmp_path: Path, record_fault: Callable[[Row], None]
+) -> None:
+    """To Redis, by its clock, the other workers look dead: what they fetched is handed out again.
+
+    The database's clock decides leases.
+    """
+    with Fleet.open(tmp_path, servers_from=servers_from, count=3 * FAMILIES) as fleet:
+        fleet.begin()
+        fast = fleet.start("worker", "--threads", "2", python_path=_path_with_a_fast_clock(fleet.folder))
+        until(lambda: fleet.attempts(fast), what="the fast worker to be at work")
+        under_way, since = fleet.under_way(), time.monotonic()
+        until(lambda: _run_by_several(fleet, [*fleet.workers, fast]), what="a message run by two workers")
+        assert fleet.credited() < fleet.families, "the month was over before its fault"
+        recovery_s = fleet.recovery_s(under_way, since=since)
+        _assert_survived(fleet, "real: clock a minute fast", [recovery_s], record_fault)
+
+
+def _enough_for(times: int) -> int:
+    """While one worker is missed, the other goes on: for twenty faults there must be work left."""
+    return FAMILIES if times == 1 else 8 * FAMILIES * times
+
+
+def _assert_survived(
+    fleet: Fleet, fault: str, recovery_s: Sequence[float], record_fault: Callable[[Row], None]
+) -> None:  # fmt: skip
+    """The month ends, every family has one voucher, and nothing was split: it was trouble of the place."""
+    fleet.finish()
+    row = fleet.found(fault, recovery_s=tuple(recovery_s))
 
     record_fault(row)
     assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert max(recovery_s, default=0) < RECOVERS_WITHIN_S
+    assert fleet.count("SELECT COUNT(*) FROM batch WHERE state <> 'done'") == 0
+    assert fleet.count("SELECT COUNT(*) FROM cases") == 0
+
+
+def _kill_with_a_batch_in_hand(fleet: Fleet) -> tuple[list[int], float, set[tuple[int, str]]]:
+    """What was under way, when the first worker was killed, and which takes it left behind. Again, until it left one.
+
+    A batch is in hand for milliseconds: some kills fall between two batches.
+    """
+    under_way: list[int] = []
+    killed_at = 0.0
+    left: set[tuple[int, str]] = set()
+
+    def killed() -> bool:
+        nonlocal under_way, killed_at, left
+        fleet.supervise()
+        victim = fleet.workers[0]
+        until(lambda: fleet.attempts(victim), what="the worker to be at work")
+        under_way, killed_at = fleet.under_way(), time.monotonic()
+        end(victim)
+        left = fleet.left_behind()
+        return bool(left)
+
+    until(killed, what="a worker killed with a batch in hand", within_s=60)
+    return under_way, killed_at, left
+
+
+def _freeze_with_a_batch_in_hand(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> set[tuple[int, str]]:
+    """The takes that are frozen with it. Again, until there is one."""
+    held: set[tuple[int, str]] = set()
+
+    def frozen() -> bool:
+        nonlocal held
+        signal_group(worker, signal.SIGSTOP)
+        held = fleet.left_behind()
+        if not held:
+            signal_group(worker, signal.SIGCONT)
+        return bool(held)
+
+    until(frozen, what="a worker frozen with a batch in hand", within_s=60)
+    return held
+
+
+def _ran(fleet: Fleet, worker: "subprocess.Popen[bytes]", takes: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Of these takes, those at whose batches this worker has ended an attempt."""
+    ended = {attempt.batch_id for attempt in fleet.attempts(worker)}
+    return {(batch_id, token) for batch_id, token in takes if batch_id in ended}
+
+
+def _path_with_a_fast_clock(folder: Path) -> str:
+    fast = folder / "fast"
+    fast.mkdir()
+    (fast / "sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() + 61\n")
+    return str(fast)
+
+
+def _run_by_several(fleet: Fleet, workers: Sequence["subprocess.Popen[bytes]"]) -> set[str]:
+    """The messages that more than one of these workers ran."""
+    ran = Counter(each for worker in workers for each in {attempt.message_id for attempt in fleet.attempts(worker)})
+    return {message_id for message_id, workers_count in ran.items() if workers_count > 1}
 
 
 def _until_idle(fleet: Fleet) -> None:
