@@ -43,9 +43,8 @@ from scheduler.sweep import (
     wake,
 )
 
-#: How often a ticker looks for families without a line: a scan of the enrolments.
-LATECOMERS_EVERY = timedelta(minutes=1)
-SEEN_EVERY = timedelta(minutes=1)
+#: How often a ticker looks through all that is there, for families without a line above all, and says that it lives.
+LOOK_EVERY = timedelta(minutes=1)
 
 LIST_UNRELEASED = Query("""
 -- list_unreleased: runs whose payday has come and that are not released; those that wait for a person, too
@@ -88,18 +87,23 @@ class Ticker:
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
-    _latecomers_at: datetime | None = None
-    _seen_at: datetime | None = None
+    _looked_at: datetime | None = None
 
     def tick(self) -> TickResult:
         """Do all that should happen now. Raises only for faults of the program, never for one run's trouble."""
         result = TickResult()
         now = self.clock()
+        # Not only later: a clock that was ahead, and was set right, must not end the looking.
+        looks = self._looked_at is None or not self._looked_at <= now < self._looked_at + LOOK_EVERY
         with suppress(_Stopping):
-            self._see(now, result)
+            if looks:
+                self._looked_at = now
+                self._see(result)
+                self._each("sweep", runs_ahead_of_time, wake, result, "ended")
             places = self._places(result, now=now)
             self._plan_due(places, result, now=now)
-            self._plan_latecomers(places, result, now=now)
+            if looks:
+                self._plan_latecomers(places, result, now=now)
             self._advance(result, now=now)
         return self.work(result)
 
@@ -111,7 +115,6 @@ class Ticker:
         return result
 
     def _follow(self, result: TickResult) -> None:
-        self._each("sweep", runs_ahead_of_time, wake, result, "ended")
         with self._step("dispatch", result):
             result.sent += dispatch(self.database, self.broker)
         self._each("sweep", runs_with_exhausted, sweep_exhausted, result, "ended")
@@ -150,9 +153,6 @@ class Ticker:
 
     def _plan_latecomers(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
         """The next part of a location's run, for families that moved there or were imported after its plan."""
-        if self._latecomers_at is not None and now < self._latecomers_at + LATECOMERS_EVERY:
-            return
-        self._latecomers_at = now
         reach = {slot.cycle for place in places for slot in slots_within_reach(place, now=now)}
         for cycle in sorted(reach):
             with self._step("latecomers", result):
@@ -209,13 +209,11 @@ class Ticker:
                 with self._step(step, result), self.database.transaction() as tx:
                     setattr(result, counter, getattr(result, counter) + int(act(tx, run_id)))
 
-    def _see(self, now: datetime, result: TickResult) -> None:
-        if not self.seals or (self._seen_at is not None and now < self._seen_at + SEEN_EVERY):
-            return
-        self._seen_at = now
-        with self._step("see", result):
-            see(self.database, "scheduler")
-            self.log.observe(SchedulerSeen(instance=instance()))
+    def _see(self, result: TickResult) -> None:
+        if self.seals:
+            with self._step("see", result):
+                see(self.database, "scheduler")
+                self.log.observe(SchedulerSeen(instance=instance()))
 
     @contextmanager
     def _step(self, step: str, result: TickResult) -> Iterator[None]:

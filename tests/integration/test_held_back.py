@@ -263,7 +263,7 @@ def let_days_pass(
     for day in range(days):
         shift(timedelta(days=day))
         on(day)
-        installation.ticker().work()
+        installation.ticker().tick()
         for batch in batches_of(installation.database, run):
             if batch.state == "open":
                 installation.receive(CreditBatch(batch.id))
@@ -340,6 +340,27 @@ def test_lease_of_a_clock_that_was_ahead_ends_within_a_day(
     let_days_pass(installation, run, shift, days=2, on=lambda _day: None)
 
     assert len(vouchers_of(database, run)) == 1
+
+
+def test_ticker_goes_on_looking_after_its_clock_was_set_back(installation: Installation) -> None:
+    """By a clock that was a month ahead it looked for latecomers; it does so again now, and not in a month."""
+    database = installation.database
+    programme = a_programme(database)
+    families(database, programme, 1, location=TIJUANA)
+    ticker = installation.ticker()
+    ticker.tick()
+    with database.reading() as tx:
+        assert [run.part for run in tx.list(Run)] == [1]
+    right = installation.clock.now
+    installation.clock.now = right + timedelta(days=30)
+    ticker.tick()
+    installation.clock.now = right + timedelta(days=1)
+    families(database, programme, 1, location=TIJUANA, prefix="LATE")
+
+    ticker.tick()
+
+    with database.reading() as tx:
+        assert [run.part for run in tx.list(Run, Run.cycle == str(CYCLE))] == [1, 2]
 
 
 def test_lost_time_zone_of_one_city_does_not_stop_the_others(installation: Installation) -> None:
