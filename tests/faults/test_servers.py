@@ -105,14 +105,20 @@ def test_month_survives_and_recovers_soon(
 def test_worker_killed_with_a_batch_in_hand_is_missed_for_a_lease(
     servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
 ) -> None:
-    """With all its processes. Nobody else may take what it held before the lease is over."""
+    """With all its processes. Nobody else may take what it held before the lease is over.
+
+    It is frozen first, and killed once it surely holds something: dead is it from then on.
+    """
     times = 20 if long_campaign else 1
     recovery_s: list[float] = []
-    with Fleet.open(tmp_path, servers_from=servers_from, count=_enough_for(times)) as fleet:
+    with Fleet.open(tmp_path, servers_from=servers_from, count=max(2 * FAMILIES, _enough_for(times))) as fleet:
         fleet.begin()
         for _ in range(times):
-            under_way, killed_at, left = _kill_with_a_batch_in_hand(fleet)
-            recovery_s.append(fleet.recovery_s([*under_way, *(batch_id for batch_id, _ in left)], since=killed_at))
+            fleet.supervise()
+            under_way = fleet.under_way()
+            held, since = _freeze_with_a_batch_in_hand(fleet, fleet.workers[0])
+            end(fleet.workers[0])
+            recovery_s.append(fleet.recovery_s([*under_way, *(batch_id for batch_id, _ in held)], since=since))
         _assert_survived(fleet, "real: worker killed", recovery_s, record_fault)
 
 
@@ -123,7 +129,7 @@ def test_worker_frozen_for_longer_than_its_lease_credits_nothing_twice(
     with Fleet.open(tmp_path, servers_from=servers_from) as fleet:
         fleet.begin()
         frozen = fleet.workers[0]
-        held = _freeze_with_a_batch_in_hand(fleet, frozen)
+        held, _ = _freeze_with_a_batch_in_hand(fleet, frozen)
         until(lambda: not held & fleet.takes(), what="others to take what it held", within_s=RECOVERED_WITHIN_S)
         assert not _ran(fleet, frozen, held)
 
@@ -170,43 +176,23 @@ def _assert_survived(
     assert fleet.count("SELECT COUNT(*) FROM cases") == 0
 
 
-def _kill_with_a_batch_in_hand(fleet: Fleet) -> tuple[list[int], float, set[tuple[int, str]]]:
-    """What was under way, when the first worker was killed, and which takes it left behind. Again, until it left one.
-
-    A batch is in hand for milliseconds: some kills fall between two batches.
-    """
-    under_way: list[int] = []
-    killed_at = 0.0
-    left: set[tuple[int, str]] = set()
-
-    def killed() -> bool:
-        nonlocal under_way, killed_at, left
-        fleet.supervise()
-        victim = fleet.workers[0]
-        until(lambda: fleet.attempts(victim), what="the worker to be at work")
-        under_way, killed_at = fleet.under_way(), time.monotonic()
-        end(victim)
-        left = fleet.left_behind()
-        return bool(left)
-
-    until(killed, what="a worker killed with a batch in hand", within_s=60)
-    return under_way, killed_at, left
-
-
-def _freeze_with_a_batch_in_hand(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> set[tuple[int, str]]:
-    """The takes that are frozen with it. Again, until there is one."""
+def _freeze_with_a_batch_in_hand(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> tuple[set[tuple[int, str]], float]:
+    """The takes that are frozen with it, and since when. Again, until there is one: it is in hand for milliseconds."""
     held: set[tuple[int, str]] = set()
+    since = 0.0
 
     def frozen() -> bool:
-        nonlocal held
+        nonlocal held, since
+        since = time.monotonic()
         signal_group(worker, signal.SIGSTOP)
         held = fleet.left_behind()
         if not held:
             signal_group(worker, signal.SIGCONT)
         return bool(held)
 
+    until(lambda: fleet.attempts(worker), what="the worker to be at work")
     until(frozen, what="a worker frozen with a batch in hand", within_s=60)
-    return held
+    return held, since
 
 
 def _ran(fleet: Fleet, worker: "subprocess.Popen[bytes]", takes: set[tuple[int, str]]) -> set[tuple[int, str]]:
