@@ -93,6 +93,7 @@ def _let_pass(database: Database, time: timedelta) -> None:
                 tx.update(row, list(names))
 
 
+@pytest.mark.parametrize("profile", ["distributed"])
 def test_line_that_its_issuer_puts_off_does_not_hold_back_another_city(installation: Installation) -> None:
     database = installation.database
     with PutsOff(retry_after_s=0) as issuer:
@@ -113,6 +114,7 @@ def test_line_that_its_issuer_puts_off_does_not_hold_back_another_city(installat
         assert_books_agree(database)
 
 
+@pytest.mark.parametrize("profile", ["embedded"])
 def test_line_that_is_put_off_after_an_outage_does_not_hold_back_its_mates(installation: Installation) -> None:
     """The issuer is probed with one call, and not with the same one each time."""
     database = installation.database
