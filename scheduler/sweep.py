@@ -155,7 +155,8 @@ LIMIT 1000
 
 def runs_ahead_of_time(tx: Tx) -> list[int]:
     """Runs of which something waits for an instant that only a clock that was ahead can have named."""
-    return [row.run_id for row in tx.all(RUNS_AHEAD_OF_TIME, **_far(tx))]
+    times = {"batch_far_at": tx.now + BATCH_WAIT_MAX, "case_far_at": tx.now + CASE_WAIT_MAX}
+    return [row.run_id for row in tx.all(RUNS_AHEAD_OF_TIME, **times)]
 
 
 def wake(tx: Tx, run_id: int) -> int:
@@ -163,9 +164,8 @@ def wake(tx: Tx, run_id: int) -> int:
 
     What it sent is taken to be beyond its key window (models.doubts), so that waking repeats nothing blindly.
     """
-    far = _far(tx)
-    batches = tx.execute(WAKE_BATCHES, run_id=run_id, now=tx.now, batch_far_at=far["batch_far_at"])
-    return batches + tx.execute(WAKE_FAR_CASES, run_id=run_id, now=tx.now, case_far_at=far["case_far_at"])
+    batches = tx.execute(WAKE_BATCHES, run_id=run_id, now=tx.now, batch_far_at=tx.now + BATCH_WAIT_MAX)
+    return batches + tx.execute(WAKE_FAR_CASES, run_id=run_id, now=tx.now, case_far_at=tx.now + CASE_WAIT_MAX)
 
 
 def runs_with_exhausted(tx: Tx) -> list[int]:
@@ -204,10 +204,6 @@ def sweep_put_off(tx: Tx, run_id: int) -> int:
             _make_cases(tx, run, tx.get(Batch, Batch.id == row.id), ask_again=False)
             ended += 1
     return ended
-
-
-def _far(tx: Tx) -> dict[str, object]:
-    return {"batch_far_at": tx.now + BATCH_WAIT_MAX, "case_far_at": tx.now + CASE_WAIT_MAX}
 
 
 def _put_off_times(tx: Tx) -> dict[str, object]:

@@ -19,17 +19,17 @@ from workers.issuers.answers import Rejected, Unknown
 
 def new_reference_per_attempt() -> None:
     """A take does not look at the references of those before it, and draws its own: whoever died pays again."""
-    line_of = calls._line
+    line_of: Any = calls._line
 
-    def hasty(row: Any, access: Any, **named: Any) -> calls.Line:
+    def hasty(row: Any, access: Any, **named: Any) -> Any:
         forgetful = dict(row._mapping) | {"first_reference": None, "last_reference": None}
-        line = line_of(SimpleNamespace(**forgetful), access, **named)  # type: ignore[arg-type]  # of the same shape
+        line = line_of(SimpleNamespace(**forgetful), access, **named)
         if row.first_reference is not None and not line.credited:
             line.credit = replace(line.credit, reference=secrets.token_hex(32))
             line.in_doubt = False
         return line
 
-    _plant(calls, "_line", hasty)
+    plant(calls, "_line", hasty)
 
 
 def retry_on_unknown() -> None:
@@ -40,7 +40,7 @@ def retry_on_unknown() -> None:
         line.in_doubt = False
         return next_call(line, ask_only=ask_only)
 
-    _plant(calls.Line, "next_call", hasty)
+    plant(calls.Line, "next_call", hasty)
 
 
 def call_before_intent() -> None:
@@ -66,8 +66,8 @@ def call_before_intent() -> None:
         known = [calls._Call(row.id, call.line, call.kind, call.at) for row, call in zip(rows, made, strict=True)]
         record_answers(database, work, known, said)
 
-    _plant(calls, "_record_intents", no_intents)
-    _plant(calls, "_record_answers", intents_and_answers)
+    plant(calls, "_record_intents", no_intents)
+    plant(calls, "_record_answers", intents_and_answers)
 
 
 def unknown_taken_for_a_refusal() -> None:
@@ -77,7 +77,7 @@ def unknown_taken_for_a_refusal() -> None:
         answer = answers.of_send(response, wanted)
         return Rejected("not_understood") if isinstance(answer, Unknown) else answer
 
-    _plant(http, "of_send", hasty)
+    plant(http, "of_send", hasty)
 
 
 def done_before_the_vouchers() -> None:
@@ -99,21 +99,21 @@ def done_before_the_vouchers() -> None:
             tx.execute(reopen, id=lease.batch_id)
         return credit_batch(database, lease, key_version=key_version)
 
-    _plant(credit, "credit_batch", hasty)
+    plant(credit, "credit_batch", hasty)
 
 
 def transfer_after_the_vouchers() -> None:
     """The money moves in a transaction of its own, after the vouchers."""
     transfer = books.credit
     late: list[dict[str, Any]] = []
-    _plant(books, "credit", lambda _tx, **named: late.append(named))
+    plant(books, "credit", lambda _tx, **named: late.append(named))
     _afterwards(lambda tx: transfer(tx, **late.pop()) if late else None)
 
 
 def event_after_the_fact() -> None:
     """The business event is written when its fact is long committed."""
     late: list[Any] = []
-    _plant(credit, "append", lambda _tx, happened: late.append(happened))
+    plant(credit, "append", lambda _tx, happened: late.append(happened))
     _afterwards(lambda tx: journal.append(tx, late.pop()) if late else None)
 
 
@@ -127,14 +127,14 @@ def emitted_before_it_is_written() -> None:
             tx.execute(mark)
         return seal.emit_again(database, log, from_seq=before + 1)
 
-    _plant(tick, "emit", hasty)
+    plant(tick, "emit", hasty)
 
 
 def reserved_after_it_is_open() -> None:
     """The batches are opened in one transaction, the money reserved in the next."""
     reserve, advance = books.reserve, tick.advance
     late: list[dict[str, Any]] = []
-    _plant(books, "reserve", lambda _tx, **named: late.append(named))
+    plant(books, "reserve", lambda _tx, **named: late.append(named))
 
     def hasty(database: Database, run_id: int, *, now: Any) -> bool:
         released = advance(database, run_id, now=now)
@@ -143,7 +143,7 @@ def reserved_after_it_is_open() -> None:
                 reserve(tx, **late.pop())
         return released
 
-    _plant(tick, "advance", hasty)
+    plant(tick, "advance", hasty)
 
 
 def notices_after_the_end() -> None:
@@ -163,8 +163,8 @@ def notices_after_the_end() -> None:
                 tell_stores(tx, tx.get(Run, Run.id == run_id), **named)
         return result
 
-    _plant(close, "tell_stores", later)
-    _plant(tick.Ticker, "work", hasty)
+    plant(close, "tell_stores", later)
+    plant(tick.Ticker, "work", hasty)
 
 
 def sent_once() -> None:
@@ -178,13 +178,13 @@ WHERE id IN (SELECT id FROM batch
              ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
 RETURNING id
 """)
-    _plant(dispatch, "STAMP_BATCHES", stamp)
+    plant(dispatch, "STAMP_BATCHES", stamp)
 
 
 def acknowledged_before_the_work() -> None:
     """A message is acknowledged as soon as it is fetched: whoever dies then has lost it for good."""
     consume = SafeRedisBroker.consume
-    _plant(SafeRedisBroker, "consume", lambda broker, *named, **more: _Hasty(consume(broker, *named, **more)))
+    plant(SafeRedisBroker, "consume", lambda broker, *named, **more: _Hasty(consume(broker, *named, **more)))
 
 
 class _Hasty:
@@ -203,7 +203,8 @@ class _Hasty:
         """It was done already."""
 
 
-def _plant(owner: Any, name: str, bug: Any) -> None:
+def plant(owner: Any, name: str, bug: Any) -> None:
+    """Put something else in the place of a function, a method or a query, until the process ends."""
     setattr(owner, name, bug)
 
 
@@ -217,7 +218,7 @@ def _afterwards(act: Callable[[Tx], object]) -> None:
             act(tx)
         return credited
 
-    _plant(credit, "credit_batch", hasty)
+    plant(credit, "credit_batch", hasty)
 
 
 #: Each with the finding by which it must be caught (Verdict.holds): deploy/GUARANTEES.md lists them, too. Only an
