@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Six hours: a month of the whole programme takes minutes. Source: design.md, Exit codes.
 TIMEOUT_S = 21_600
-#: Pause of the scheduler between ticks that found nothing to do.
-SCHEDULER_IDLE_S = 1.0
 
 
 def start(
@@ -66,6 +64,7 @@ def scheduler(
     from console.follow import follow
     from console.ticking import ticking
     from scheduler.follow import Chosen
+    from scheduler.loop import tick_until_stopped
 
     since = datetime.now(UTC)
     with entry(service="despensa-scheduler", to_stdout=True) as desk:
@@ -77,7 +76,8 @@ def scheduler(
                 from scheduler.follow import exit_of
 
                 return exit_of(ticker.tick().errors)
-            _loop(ticker)
+            _stop_when_told(ticker)
+            tick_until_stopped(ticker, side_by_side=not embedded)
     return Exit.DONE
 
 
@@ -106,8 +106,8 @@ def worker(
     return serve(processes=processes, threads=threads or settings.worker_threads, redis_url=settings.redis_url)
 
 
-def _loop(ticker: Ticker) -> None:
-    """Tick until SIGTERM or SIGINT; the step at work is finished, or left after as long as a worker's lease.
+def _stop_when_told(ticker: Ticker) -> None:
+    """On SIGTERM or SIGINT no further step begins; the one at work is left after as long as a worker's lease.
 
     A tick may be killed at any moment: whatever it had not committed is left to the next one, of whomever.
     """
@@ -119,9 +119,6 @@ def _loop(ticker: Ticker) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    while not ticker.stopping.is_set():
-        if not ticker.tick().busy:
-            ticker.stopping.wait(SCHEDULER_IDLE_S)
 
 
 def _chosen(desk: Entry, cycle: str, location: str) -> Chosen:

@@ -13,6 +13,8 @@ from scheduler.notices import list_due_notices, stamp_notices
 
 #: Batches stamped and unfinished at once, over all runs: what Redis and the workers have in hand.
 WINDOW = 500
+#: And of how many lines: what is sent again waits behind them, a few seconds of the database's work.
+WINDOW_LINES = 100_000
 #: Messages that wait in a queue before no more are sent to it.
 WAITING_MAX = 2 * WINDOW
 #: Notices sent a tick.
@@ -21,9 +23,9 @@ NOTICES_MAX = 200
 RESEND_S = 10
 
 COUNT_IN_FLIGHT = Query("""
--- count_in_flight: of each run with open batches, how many are stamped or leased, and how many calls its issuer takes
--- at once, 0 in the closed loop; bounded by the open runs
-SELECT b.run_id, COALESCE(MIN(i.calls_max), 0) AS calls_max,
+-- count_in_flight: of each run with open batches, how many are stamped or leased, the lines of the largest, and how
+-- many calls its issuer takes at once, 0 in the closed loop; bounded by the open runs
+SELECT b.run_id, COALESCE(MIN(i.calls_max), 0) AS calls_max, MAX(b.lines) AS lines_max,
        SUM(CASE WHEN b.stamped_at >= :resend_at OR b.lease_until >= :now THEN 1 ELSE 0 END) AS in_flight
 FROM batch b JOIN run r ON r.id = b.run_id LEFT JOIN issuer i ON i.programme_id = r.programme_id
 WHERE b.state = 'open' GROUP BY b.run_id ORDER BY b.run_id
@@ -66,17 +68,22 @@ def stamp_batches(tx: Tx) -> list[int]:
         return []
     stamped: list[int] = []
     for run in runs:
-        room = share_of(len(runs), calls_max=run.calls_max) - run.in_flight
+        room = share_of(len(runs), calls_max=run.calls_max, lines_max=run.lines_max) - run.in_flight
         if room > 0:
             rows = tx.all(STAMP_BATCHES, run_id=run.run_id, limit=room, takes_max=TAKES_MAX, **times)
             stamped += sorted(row.id for row in rows)
     return stamped
 
 
-def share_of(runs: int, *, calls_max: int) -> int:
-    """A run's share of the window: of an issuer's batches, twice as many as find a slot. More would be put back."""
-    share = max(1, WINDOW // runs)
-    return min(share, 2 * max(1, calls_max // CALLS_PER_BATCH)) if calls_max else share
+def share_of(runs: int, *, calls_max: int, lines_max: int) -> int:
+    """A run's share of the window, in batches of up to `lines_max` lines; at least one.
+
+    Of an outside issuer's batches, twice as many as find a slot: more would be put back.
+    """
+    share = min(WINDOW, WINDOW_LINES // lines_max) // runs
+    if calls_max:
+        share = min(share, 2 * max(1, calls_max // CALLS_PER_BATCH))
+    return max(1, share)
 
 
 def send_all(broker: SafeRedisBroker, messages: Sequence[Message]) -> int:

@@ -91,6 +91,10 @@ class Ticker:
 
     def tick(self) -> TickResult:
         """Do all that should happen now. Raises only for faults of the program, never for one run's trouble."""
+        return self.work(self.decide())
+
+    def decide(self) -> TickResult:
+        """The steps up to release: what is due is planned, approved and released. They may take minutes."""
         result = TickResult()
         now = self.clock()
         # Not only later: a clock that was ahead, and was set right, must not end the looking.
@@ -105,10 +109,10 @@ class Ticker:
             if looks:
                 self._plan_latecomers(places, result, now=now)
             self._advance(result, now=now)
-        return self.work(result)
+        return result
 
     def work(self, result: TickResult | None = None) -> TickResult:
-        """The steps that follow released runs: dispatch, sweep, close, seal."""
+        """The steps that follow released runs: dispatch, sweep, close, seal. May run beside `decide`, in a thread."""
         result = result or TickResult()
         with suppress(_Stopping):
             self._follow(result)

@@ -11,7 +11,8 @@ from models.messages import CREDIT_QUEUE, CreditBatch
 from models.states import BatchState, RunState
 from models.storage import Database
 from models.tables import Batch, Case
-from scheduler.dispatch import WAITING_MAX, dispatch, stamp_batches
+from scheduler import dispatch as dispatch_module
+from scheduler.dispatch import WAITING_MAX, dispatch, share_of, stamp_batches
 from scheduler.sweep import EXHAUSTED_MAX, sweep_exhausted
 from tests.builders import (
     TIJUANA,
@@ -151,6 +152,30 @@ def test_stamped_batch_is_not_sent_twice_within_ten_seconds(database: Database) 
         second = stamp_batches(tx)
 
     assert (len(first), second) == (4, [])
+
+
+def test_window_is_a_few_seconds_of_work_whatever_the_size_of_batches(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent again waits behind it."""
+    monkeypatch.setattr(dispatch_module, "WINDOW_LINES", 25)
+    programme = a_programme(database)
+    families(database, programme, 60, location=TIJUANA)
+    run = a_released_run(database, programme, batch_lines=10)
+
+    with database.transaction() as tx:
+        sent = stamp_batches(tx)
+    assert sent == [batch.id for batch in batches_of(database, run)[:2]]
+    with database.transaction() as tx:
+        assert stamp_batches(tx) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "lines_max", "calls_max", "batches"),
+    [(1, 1_000, 0, 100), (7, 1_000, 0, 14), (1, 10, 0, 500), (1, 10_000, 0, 10), (40, 10_000, 0, 1), (1, 25, 64, 4)],
+)
+def test_share_of_the_window(runs: int, lines_max: int, calls_max: int, batches: int) -> None:
+    assert share_of(runs, calls_max=calls_max, lines_max=lines_max) == batches
 
 
 def test_queue_that_no_worker_empties_does_not_grow_without_end(installation: Installation) -> None:

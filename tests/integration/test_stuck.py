@@ -389,7 +389,7 @@ def importing(path: Path) -> Callable[[Database], list[FileReport]]:
 def shifted_window(folder: Path) -> Path:
     """The first family of Tijuana, a month later."""
     path = folder / "households.csv"
-    path.write_text(f"{','.join(COLUMNS)}\nR-{TIJUANA}-000000,{TIJUANA},1,{GROUPS[0]},{CYCLE.next()},3,active\n")
+    path.write_text(f"{','.join(COLUMNS)}\nR-{TIJUANA}-0000000,{TIJUANA},1,{GROUPS[0]},{CYCLE.next()},3,active\n")
     return path
 
 

@@ -1,0 +1,52 @@
+"""The scheduler's loop: workers have what to do whatever is being planned, and no half of it goes on alone."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from scheduler.loop import tick_until_stopped
+from scheduler.tick import Ticker, TickResult
+from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from tests.installation import Installation
+from tests.waiting import until
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_plan_that_takes_long_holds_no_released_run_back(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programme = a_programme(installation.database)
+    families(installation.database, programme, 60, location=TIJUANA)
+    run = a_released_run(installation.database, programme)
+    planned = threading.Event()
+
+    def decide(_self: Ticker) -> TickResult:
+        planned.wait()
+        return TickResult()
+
+    monkeypatch.setattr(Ticker, "decide", decide)
+    ticker = installation.ticker()
+    with installation.workers(), ThreadPoolExecutor(1) as scheduler:
+        loop = scheduler.submit(tick_until_stopped, ticker, side_by_side=True)
+        try:
+            until(lambda: len(vouchers_of(installation.database, run)) == 60, what="the vouchers of the released run")
+        finally:
+            ticker.stopping.set()
+            planned.set()
+        assert loop.exception() is None
+
+
+@pytest.mark.parametrize("half", ["decide", "work"])
+@pytest.mark.parametrize("side_by_side", [True, False])
+@pytest.mark.timeout(60)
+def test_fault_of_the_program_ends_the_whole_loop(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, *, half: str, side_by_side: bool
+) -> None:
+    def broken(*_: object) -> TickResult:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Ticker, half, broken)
+
+    with pytest.raises(ZeroDivisionError):
+        tick_until_stopped(installation.ticker(), side_by_side=side_by_side)
