@@ -22,9 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A seed for each round: three in the long form."""
-    if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(3 if metafunc.config.getoption("--faults") == "long" else 1))
+    """In the long form, a seed for each of three rounds, and a number for each of five big months."""
+    for name, times in (("seed", 3), ("month", 5)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, range(times if metafunc.config.getoption("--faults") == "long" else 1))
 
 
 @pytest.fixture(params=KINDS)

@@ -77,12 +77,12 @@ class Fleet:
     def open(
         cls, folder: Path, *, servers_from: str, count: int = FAMILIES, stores: int = 0,
         issuer_faults: Mapping[str, str] | None = None, calls_max: int = 64, proxied: bool = False,
-        batch_lines: int = BATCH_LINES,
+        batch_lines: int | None = BATCH_LINES,
     ) -> Iterator["Fleet"]:  # fmt: skip
         """Everything set up, nobody at work yet; all that was started is gone when the context ends.
 
         With `issuer_faults`, be it none, an outside issuer credits, which takes `calls_max` calls at once. With
-        `proxied` everybody is reached through links.
+        `proxied` everybody is reached through links. None for `batch_lines` leaves it as it comes.
         """
         with ExitStack() as stack:
             postgresql = stack.enter_context(servers.postgresql(servers_from))
@@ -108,7 +108,7 @@ class Fleet:
                     proxied_postgresql(postgresql.url, links["postgresql"]) if links else postgresql.url
                 ),
                 "DESPENSA_REDIS_URL": proxied_redis(links["redis"]) if links else servers.redis_url(folder),
-                "DESPENSA_BATCH_LINES": str(batch_lines),
+                **({} if batch_lines is None else {"DESPENSA_BATCH_LINES": str(batch_lines)}),
             }
             fleet = cls(folder, servers_from, postgresql, database, environment, process, count, store, issuer, links)
             fleet._enrol(stores=stores, calls_max=calls_max)
@@ -123,7 +123,7 @@ class Fleet:
         self.start("scheduler")
         self.start("worker", "--threads", "2")
         self.start("worker", "--threads", "2")
-        until(lambda: self.credited() >= BEGUN, what="the first vouchers", within_s=60)
+        until(lambda: self.credited() >= BEGUN, what="the first vouchers", within_s=60 + self.families / 5_000)
         assert self.credited() < self.families, "the month was over before its fault"
 
     def go_on(self) -> None:

@@ -5,19 +5,40 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.fleet import FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
+from tests.faults.fleet import BATCH_LINES, FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
 from tests.faults.report import Row
 from tests.waiting import pass_really, until
 
 pytestmark = pytest.mark.timeout(3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How big a month is, and how many faults are caused in it."""
+
+    faults: int
+    families: int
+    batch_lines: int | None  #: None: as it comes
+
+
+SHORT = Scale(faults=1, families=FAMILIES, batch_lines=BATCH_LINES)
+#: Everything as it comes, and more families than are credited until the last fault is over.
+LONG = Scale(faults=4, families=1_600_000, batch_lines=None)
 #: Promised: so long after any of these, with the settings as they come, vouchers are credited again.
 RECOVERS_WITHIN_S = 30
+
+
+@pytest.fixture
+def scale(*, long_campaign: bool) -> Scale:
+    """Five long months cause twenty faults."""
+    return LONG if long_campaign else SHORT
 
 
 def redis_killed(fleet: Fleet) -> None:
@@ -85,40 +106,38 @@ def test_month_survives_and_recovers_soon(
     servers_from: str,
     tmp_path: Path,
     fault: Callable[[Fleet], None],
-    long_campaign: bool,
+    scale: Scale,
+    month: int,
     record_fault: Callable[[Row], None],
 ) -> None:
     """Recovered is when all that was under way at the fault is credited."""
-    times = 20 if long_campaign else 1
     recovery_s: list[float] = []
-    with Fleet.open(tmp_path, servers_from=servers_from, count=_enough_for(times)) as fleet:
-        fleet.begin()
-        for number in range(times):
-            if number:
-                fleet.go_on()
+    with _fleet(tmp_path, servers_from, scale, count=scale.families) as fleet:
+        for _ in range(scale.faults):
+            fleet.go_on()
             under_way = fleet.under_way()
             fault(fleet)
             recovery_s.append(fleet.recovery_s(under_way, since=time.monotonic()))
+            _assert_work_is_left(fleet, scale)
         _assert_survived(fleet, f"real: {fault.__name__.replace('_', ' ')}", recovery_s, record_fault)
 
 
 def test_worker_killed_with_a_batch_in_hand_is_missed_for_a_lease(
-    servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
+    servers_from: str, tmp_path: Path, scale: Scale, month: int, record_fault: Callable[[Row], None]
 ) -> None:
     """With all its processes. Nobody else may take what it held before the lease is over.
 
     It is frozen first, and killed once it surely holds something: dead is it from then on.
     """
-    times = 20 if long_campaign else 1
     recovery_s: list[float] = []
-    with Fleet.open(tmp_path, servers_from=servers_from, count=max(2 * FAMILIES, _enough_for(times))) as fleet:
-        fleet.begin()
-        for _ in range(times):
+    with _fleet(tmp_path, servers_from, scale, count=max(2 * FAMILIES, scale.families)) as fleet:
+        for _ in range(scale.faults):
             fleet.supervise()
             under_way = fleet.under_way()
             held, since = _freeze_with_a_batch_in_hand(fleet, fleet.workers[0])
             end(fleet.workers[0])
             recovery_s.append(fleet.recovery_s([*under_way, *(batch_id for batch_id, _ in held)], since=since))
+            _assert_work_is_left(fleet, scale)
         _assert_survived(fleet, "real: worker killed", recovery_s, record_fault)
 
 
@@ -157,9 +176,17 @@ def test_worker_whose_clock_is_a_minute_fast_only_has_messages_run_twice(
         _assert_survived(fleet, "real: clock a minute fast", [recovery_s], record_fault)
 
 
-def _enough_for(times: int) -> int:
-    """While one worker is missed, the other goes on: for twenty faults there must be work left."""
-    return FAMILIES if times == 1 else 8 * FAMILIES * times
+@contextmanager
+def _fleet(folder: Path, servers_from: str, scale: Scale, *, count: int) -> Iterator[Fleet]:
+    """At work, in mid-month."""
+    with Fleet.open(folder, servers_from=servers_from, count=count, batch_lines=scale.batch_lines) as fleet:
+        fleet.begin()
+        yield fleet
+
+
+def _assert_work_is_left(fleet: Fleet, scale: Scale) -> None:
+    """What was sent again waited behind as much as it ever does. A short month is over by then."""
+    assert scale is SHORT or fleet.credited() < fleet.families
 
 
 def _assert_survived(
