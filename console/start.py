@@ -113,9 +113,10 @@ def _stop_when_told(ticker: Ticker) -> None:
     """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
+        if not ticker.stopping.is_set():  # armed first, and once: setting may have to wait for whoever is waiting
+            signal.signal(signal.SIGALRM, lambda _signal, _frame: os._exit(int(Exit.DONE)))
+            signal.alarm(LEASE_S)
         ticker.stopping.set()
-        signal.signal(signal.SIGALRM, lambda _signal, _frame: os._exit(int(Exit.DONE)))
-        signal.alarm(LEASE_S)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -14,15 +14,23 @@ from models.states import CaseReason
 from models.storage import Query, Tx
 from models.tables import Case, Disbursement, Issuer, Run
 
-LIST_CALLED = Query("""
--- list_called: lines of a range that were sent to their issuer and have no usable answer, or that it credited; neither
--- vouchers, nor cases already, nor found not owed, nor in a batch of the run that will ask. Bounded by the batch
-SELECT i.disbursement_id AS id,
-       MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
+#: Of a line's calls `i` with their answers `a`: its sends without a usable answer, and the issuer's last "nothing here"
+#: since the last of them. By the order of the calls, not by their instants: a clock may have been ahead, and set right.
+DOUBT = """MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
          AS doubted_first_at,
        MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
          AS doubted_last_at,
-       MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
+       MAX(CASE WHEN a.outcome IN ('absent', 'rejected')
+                 AND NOT EXISTS (SELECT 1 FROM intent later LEFT JOIN answer said ON said.intent_id = later.id
+                                 WHERE later.disbursement_id = i.disbursement_id AND later.id > i.id
+                                   AND later.kind = 'send' AND COALESCE(said.outcome, 'unknown') = 'unknown')
+                THEN i.recorded_at END) AS absent_at"""
+
+LIST_CALLED = Query(f"""
+-- list_called: lines of a range that were sent to their issuer and have no usable answer, or that it credited; neither
+-- vouchers, nor cases already, nor found not owed, nor in a batch of the run that will ask. Bounded by the batch
+SELECT i.disbursement_id AS id,
+       {DOUBT},
        MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
 FROM intent i LEFT JOIN answer a ON a.intent_id = i.id
 WHERE i.disbursement_id BETWEEN :first_id AND :last_id
@@ -32,24 +40,20 @@ WHERE i.disbursement_id BETWEEN :first_id AND :last_id
   AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = :run_id AND b.state = 'open'
                   AND i.disbursement_id BETWEEN b.first_id AND b.last_id)
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
-""")
+""")  # noqa: S608
 
-LIST_DOUBTED = Query("""
+LIST_DOUBTED = Query(f"""
 -- list_doubted: lines of a programme that were sent to its issuer and have no usable answer, or that it credited;
 -- neither vouchers nor found not owed. Bounded by what is under way
 SELECT i.disbursement_id AS id,
-       MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
-         AS doubted_first_at,
-       MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
-         AS doubted_last_at,
-       MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
+       {DOUBT},
        MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
 FROM disbursement d JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
 WHERE d.programme_id = :programme_id
   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
   AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
-""")
+""")  # noqa: S608
 
 LIST_CASES = Query("""
 -- list_cases: cases with their runs, for the screen; of one run, or of all (:run_id 0); not bounded: stream it

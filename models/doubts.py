@@ -14,6 +14,8 @@ from models.deadlines import LEASE_S
 PROCESSING = timedelta(seconds=60)
 #: A send may start so long after its intent was recorded; within a lease it is over.
 SEND_LAG = timedelta(seconds=LEASE_S)
+#: A clock that is kept by NTP steps back by no more; any key window is longer by far.
+STEP_BACK = timedelta(seconds=60)
 #: Wait before a line in doubt is asked for again, by how often it was a case already; then a person looks.
 ASK_AGAIN = (
     timedelta(seconds=5),
@@ -43,7 +45,7 @@ def is_surely_absent(
     """Whether the issuer holds nothing for a line, and never will of what was sent so far.
 
     `doubted_…_at` are the first and last send without a usable answer, None where there was none; `absent_at` is when
-    the issuer was last asked and said that it holds nothing.
+    the issuer was last asked after all of them and said that it holds nothing.
     """
     if doubted_first_at is None or doubted_last_at is None:
         return True
@@ -55,9 +57,12 @@ def is_surely_absent(
 def is_window_over(doubted_first_at: datetime | None, key_window: timedelta, *, now: datetime) -> bool:
     """Whether the issuer may have forgotten the reference by the time a call that is recorded now arrives.
 
-    So it may where the send is recorded as later than now: a clock was ahead, and nobody knows when it was sent.
+    So it may where the send is recorded as later than now: a clock was ahead, and nobody knows when it was sent. A
+    clock that steps back by seconds, as clocks do, says nothing of the kind.
     """
-    return doubted_first_at is not None and (doubted_first_at > now or now + SEND_LAG >= doubted_first_at + key_window)
+    if doubted_first_at is None:
+        return False
+    return doubted_first_at > now + STEP_BACK or now + SEND_LAG >= doubted_first_at + key_window
 
 
 def ask_again_at(doubts: int, *, now: datetime) -> datetime | None:

@@ -6,6 +6,7 @@ structlog renders and writes; the catalogue decides what can be said. Nothing el
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ class Sink:
             self._reopen_if_rotated()
             # A line that a full disk, or a crash, has cut short is ended first: it must not spoil the next one.
             rest = memoryview(b"\n" + data if self._torn else data)
-            self._torn = self._path is not None
+            self._torn = True
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
             self._torn = False
@@ -92,8 +93,8 @@ class Sink:
 
     def sync(self) -> None:
         """To the disk; a pipe has none."""
-        if self._path is not None:
-            with self._lock:
+        with self._lock:
+            if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 os.fdatasync(self._descriptor)
 
     def close(self) -> None:
@@ -116,6 +117,7 @@ class Sink:
         if not same:
             # Opened before the old one is closed: should that fail, its number must not become another file's.
             old, self._descriptor = self._descriptor, self._open()
+            os.fdatasync(old)  # what is synced from now on is the new file
             os.close(old)
             self._torn = self._ends_torn()
 

@@ -23,12 +23,15 @@ NOTICES_MAX = 200
 RESEND_S = 10
 
 COUNT_IN_FLIGHT = Query("""
--- count_in_flight: of each run with open batches, how many are stamped or leased, the lines of the largest, and how
--- many calls its issuer takes at once, 0 in the closed loop; bounded by the open runs
+-- count_in_flight: of each run with batches that are due or under way, how many are stamped or leased, the lines of the
+-- largest, and how many calls its issuer takes at once, 0 in the closed loop; bounded by the open runs
 SELECT b.run_id, COALESCE(MIN(i.calls_max), 0) AS calls_max, MAX(b.lines) AS lines_max,
        SUM(CASE WHEN b.stamped_at >= :resend_at OR b.lease_until >= :now THEN 1 ELSE 0 END) AS in_flight
 FROM batch b JOIN run r ON r.id = b.run_id LEFT JOIN issuer i ON i.programme_id = r.programme_id
-WHERE b.state = 'open' GROUP BY b.run_id ORDER BY b.run_id
+WHERE b.state = 'open' GROUP BY b.run_id
+HAVING MAX(CASE WHEN b.stamped_at >= :resend_at OR b.lease_until >= :now OR b.next_attempt_at <= :now
+                THEN 1 ELSE 0 END) = 1
+ORDER BY b.run_id
 """)
 
 STAMP_BATCHES = Query("""

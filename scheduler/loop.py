@@ -1,8 +1,12 @@
 """The long-lived loop of `despensa scheduler`."""
 
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
+from models.deadlines import LEASE_S
+from models.errors import Exit
+from models.events import TickFailed
 from scheduler.tick import Ticker, TickResult
 
 #: Pause between ticks that found nothing to do.
@@ -14,14 +18,18 @@ def tick_until_stopped(ticker: Ticker, *, side_by_side: bool) -> None:
 
     `side_by_side` decides in one thread and works in another, so that workers do not run dry while a city of a
     million families is planned, or latecomers are looked for. On SQLite nothing is won by it: it has one writer.
+
+    The calling thread only waits: a signal is handled also while a statement of an hour is under way. Where one half
+    has failed, and the other one does not end within a lease, the process ends with FAILED.
     """
-    if not side_by_side:
-        _repeat(ticker, ticker.tick)
-        return
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="work") as beside:
-        work = beside.submit(_repeat, ticker, ticker.work)
-        _repeat(ticker, ticker.decide)
-    work.result()
+    steps = (ticker.decide, ticker.work) if side_by_side else (ticker.tick,)
+    with ThreadPoolExecutor(len(steps), thread_name_prefix="tick") as threads:
+        halves = [threads.submit(_repeat, ticker, step) for step in steps]
+        ticker.stopping.wait()
+        if wait(halves, timeout=LEASE_S).not_done:
+            os._exit(int(Exit.FAILED if any(half.done() and half.exception() for half in halves) else Exit.DONE))
+    for half in halves:
+        half.result()
 
 
 def _repeat(ticker: Ticker, step: Callable[[], TickResult]) -> None:
@@ -29,5 +37,8 @@ def _repeat(ticker: Ticker, step: Callable[[], TickResult]) -> None:
         while not ticker.stopping.is_set():
             if not step().busy:
                 ticker.stopping.wait(IDLE_S)
+    except Exception as error:
+        ticker.log.observe(TickFailed(step=step.__name__, error=type(error).__name__, sqlstate=""))
+        raise
     finally:
         ticker.stopping.set()  # the one does not go on without the other

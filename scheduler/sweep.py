@@ -104,7 +104,8 @@ ORDER BY run_id LIMIT 100
 
 WAKE_BATCHES = Query("""
 -- wake_batches: of a run, that wait for longer than anything makes them wait
-UPDATE batch SET next_attempt_at = :now, lease_until = NULL, stamped_at = NULL
+UPDATE batch SET next_attempt_at = :now, lease_until = NULL, stamped_at = NULL,
+                 given_back_at = CASE WHEN given_back_at > :now THEN :now ELSE given_back_at END
 WHERE run_id = :run_id AND state IN ('open', 'paused', 'stopped')
   AND (next_attempt_at > :batch_far_at OR lease_until > :batch_far_at OR stamped_at > :batch_far_at)
 """)

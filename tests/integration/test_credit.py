@@ -1,9 +1,10 @@
 """Crediting a batch: exactly once, whatever is delivered, lost, doubled or killed."""
 
 import threading
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from models.broker import waiting
@@ -15,6 +16,7 @@ from scheduler import dispatch as dispatch_module
 from scheduler.dispatch import WAITING_MAX, dispatch, share_of, stamp_batches
 from scheduler.sweep import EXHAUSTED_MAX, sweep_exhausted
 from tests.builders import (
+    NOGALES,
     TIJUANA,
     a_programme,
     a_released_run,
@@ -168,6 +170,23 @@ def test_window_is_a_few_seconds_of_work_whatever_the_size_of_batches(
     assert sent == [batch.id for batch in batches_of(database, run)[:2]]
     with database.transaction() as tx:
         assert stamp_batches(tx) == []
+
+
+def test_runs_that_only_wait_take_no_share_of_the_window(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch_module, "WINDOW_LINES", 20)
+    programme = a_programme(database)
+    families(database, programme, 40, location=TIJUANA)
+    families(database, programme, 10, location=NOGALES)
+    run = a_released_run(database, programme)
+    waiting_run = a_released_run(database, programme, location=NOGALES)
+    with database.transaction() as tx:
+        later = update(Batch).where(Batch.run_id == waiting_run.id)  # type: ignore[arg-type]
+        tx.connection.execute(later.values(next_attempt_at=tx.now + timedelta(hours=1)))
+
+    with database.transaction() as tx:
+        sent = stamp_batches(tx)
+
+    assert sent == [batch.id for batch in batches_of(database, run)[:2]]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from models.messages import CreditBatch
 from models.states import CaseState
 from models.storage import Database
 from models.tables import Batch, Case, Issuer, Run
+from scheduler.cancel import cancel
 from scheduler.pause import pause, resume
 from tests.builders import (
     CYCLE,
@@ -24,6 +25,7 @@ from tests.builders import (
     batches_of,
     cases_of,
     families,
+    transferred_minor,
     vouchers_of,
 )
 from tests.installation import Installation
@@ -33,7 +35,7 @@ from tests.races import failing_at
 from workers import outside
 from workers.credit import FINISH_BATCH, take_batch
 from workers.issuers.calls import _record_intents, begin
-from workers.issuers.simulated import SimulatedIssuer
+from workers.issuers.simulated import Served, SimulatedIssuer
 
 OTHER_KEY = KeyRing("reference", (Key(1, b"another key of thirty-two bytes."),))
 
@@ -325,6 +327,104 @@ def test_send_by_a_clock_that_was_ahead_is_not_repeated_where_the_issuer_knows_o
         assert len(issuer.book()) == 1
         assert (cases_of(database, run)[-1].state, cases_of(database, run)[-1].next_attempt_at) == ("open", None)
         assert_books_agree(database)
+
+
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_absence_told_to_a_clock_that_was_ahead_says_nothing_of_later_sends(
+    installation: Installation, shift: Callable[[timedelta], None]
+) -> None:
+    """By their instants it is later; by their order it is not. The money is not given up on it."""
+    database = installation.database
+
+    def work_at(by: timedelta, faults: dict[str, str]) -> None:
+        issuer.set_faults(faults)
+        shift(by)
+        installation.ticker().work()
+        for batch in batches_of(database, run):
+            if batch.state == "open":
+                installation.receive(CreditBatch(batch.id))
+
+    with SimulatedIssuer({"lost_before": "all", "ask_lost": "all"}) as issuer:
+        programme = a_programme(database)
+        an_issuer(database, programme, issuer.url, key_window_hours=168)
+        installation.write_token(programme.code)
+        families(database, programme, 1, location=TIJUANA)
+        run = a_released_run(database, programme, location=TIJUANA)
+        work_at(timedelta(), {"lost_before": "all", "ask_lost": "all"})
+        work_at(timedelta(hours=3), {"too_many": "all"})
+        shift(timedelta(minutes=2))
+        installation.ticker().tick()
+        work_at(timedelta(minutes=2), {"lost_after": "all", "ask_lost": "all"})
+        assert len(issuer.book()) == 1
+        with database.transaction() as tx:
+            cancel(tx, run.id)
+
+        work_at(timedelta(minutes=5), {"ask_lost": "all"})
+        installation.ticker().work()
+
+        assert transferred_minor(database, "unreserve") == 0
+        assert_books_agree(database)
+
+
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_clock_that_steps_back_by_seconds_after_a_send_leaves_no_person_to_look(
+    installation: Installation, shift: Callable[[timedelta], None]
+) -> None:
+    def step_back(_served: Served) -> None:
+        shift(timedelta())
+
+    with (
+        SimulatedIssuer({"lost_before": "1"}, watch=step_back) as issuer,
+        a_month(installation, issuer, count=1) as run,
+    ):
+        shift(timedelta(seconds=2))
+        work(installation, run)
+
+        assert cases_of(installation.database, run) == []
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 1
+
+
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_batch_given_back_by_a_clock_that_was_ahead_becomes_a_case_after_a_day(
+    installation: Installation, shift: Callable[[timedelta], None]
+) -> None:
+    """It cannot be called for: there is no token."""
+    database = installation.database
+    with SimulatedIssuer() as issuer:
+        programme = a_programme(database)
+        an_issuer(database, programme, issuer.url)
+        families(database, programme, 1, location=TIJUANA)
+        run = a_released_run(database, programme, location=TIJUANA)
+        shift(timedelta(days=90))
+        pass_time(database)
+        installation.receive(CreditBatch(batches_of(database, run)[0].id))
+        for hours in range(0, 72, 6):
+            for seconds in (0, 10):
+                shift(timedelta(hours=hours, seconds=seconds))
+                installation.ticker().tick()
+                for batch in batches_of(database, run):
+                    if batch.state == "open":
+                        installation.receive(CreditBatch(batch.id))
+
+    assert [case.state for case in cases_of(database, run)] == [CaseState.OPEN]
+
+
+def test_part_planned_by_a_clock_that_was_ahead_holds_latecomers_back_no_longer_than_a_day(
+    installation: Installation,
+) -> None:
+    database = installation.database
+    programme = a_programme(database)
+    families(database, programme, 1, location=TIJUANA)
+    right = installation.clock.now
+    installation.clock.now = right + timedelta(days=20)
+    installation.ticker().tick()
+    installation.clock.now = right + timedelta(days=2)
+    families(database, programme, 1, location=TIJUANA, prefix="LATE")
+
+    installation.ticker().tick()
+
+    with database.reading() as tx:
+        assert [run.part for run in tx.list(Run, Run.cycle == str(CYCLE))] == [1, 2]
 
 
 @pytest.mark.parametrize("profile", ["embedded"])

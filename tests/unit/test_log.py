@@ -35,6 +35,24 @@ def instances(path: Path) -> list[str]:
     return found
 
 
+def test_line_cut_short_on_standard_output_in_a_file_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's output may be a file, as under systemd's `append:`."""
+    path = tmp_path / "out.jsonl"
+    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    monkeypatch.setattr(os, "dup", lambda _descriptor: output)
+    log = Log.to_stdout("test")
+    log.observe(WorkerSeen(instance="a"))
+    with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
+        log.observe(WorkerSeen(instance="torn"))
+    log.observe(WorkerSeen(instance="b"))
+    log.sync()
+    os.close(output)
+
+    assert instances(path) == ["a", "b"]
+
+
 def test_rotation_that_fails_closes_no_file_of_others(tmp_path: Path) -> None:
     """Its descriptor's number is free for SQLite, or a socket, only once the log has another."""
     folder = tmp_path / "log"

@@ -16,6 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from models.cases import DOUBT
 from models.deadlines import ISSUER_CALL_S, LEASE_S, steady_s
 from models.doubts import is_surely_absent, is_window_over
 from models.errors import Misconfigured
@@ -39,18 +40,14 @@ CALLS_PER_LINE = 3
 #: So many calls in a row without a usable answer end the calls of a take: what is not sent is not in doubt.
 FAILED_CALLS_MAX = 5
 
-LIST_LINES = Query("""
+LIST_LINES = Query(f"""
 -- list_lines: those of a batch that may be credited, and what is known of their calls; whom nobody called for longest
 -- comes first: a probe makes the first call alone, and the same line must not fail it each time. Bounded by the batch
 SELECT d.id, d.amount_minor, d.cycle, h.registration_id, r.currency,
-       MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
-         AS doubted_first_at,
-       MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.recorded_at END)
-         AS doubted_last_at,
+       {DOUBT},
        COALESCE(MAX(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.id END), 0)
          AS doubt,
        COALESCE(MAX(CASE WHEN a.outcome = 'absent' THEN i.id END), 0) AS absence,
-       MAX(CASE WHEN a.outcome IN ('absent', 'rejected') THEN i.recorded_at END) AS absent_at,
        COALESCE(MAX(CASE WHEN a.outcome = 'credited' THEN 1 END), 0) AS credited,
        MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'unknown' THEN i.reference END)
          AS first_reference,
@@ -64,7 +61,7 @@ WHERE d.id BETWEEN :first_id AND :last_id
                   WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
 GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency
 ORDER BY COALESCE(MAX(CASE WHEN a.detail <> :not_called THEN i.id END), 0), d.id
-""")
+""")  # noqa: S608
 
 WAKE_CASES = Query("""
 -- wake_cases: of lines whose credit became known after another take had made them a case: they are due
@@ -143,6 +140,7 @@ class Line:
             self.in_doubt = True
             self.doubted_first_at = self.doubted_first_at or at
             self.doubted_last_at = at
+            self.absent_at = None  # it was said of earlier sends
 
 
 @dataclass(slots=True)
