@@ -64,7 +64,7 @@ def test_month_survives_being_killed_at_every_point(
     record_fault(_row(f"killed {what}, {_database(profile)}, {kind}", killed, wrong))
     assert wrong == []
     assert points > 50
-    assert killed > 0.7 * points / (1 if long_campaign else STRIDE[profile])
+    assert killed > 0.8 * points / (1 if long_campaign else STRIDE[profile])
     if outside:
         assert stage.faults_met() == ISSUER_FAULTS.keys()
         assert 0.15 < stage.share_gone_wrong() < 0.35
