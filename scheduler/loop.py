@@ -37,8 +37,8 @@ def _repeat(ticker: Ticker, step: Callable[[], TickResult]) -> None:
         while not ticker.stopping.is_set():
             if not step().busy:
                 ticker.stopping.wait(IDLE_S)
-    except Exception as error:
-        ticker.log.observe(TickFailed(step=step.__name__, error=type(error).__name__, sqlstate=""))
+    except Exception as error:  # raised again; but only once the other half has ended, or never
+        ticker.tell(TickFailed(step=step.__name__, error=type(error).__name__, sqlstate=""))
         raise
     finally:
         ticker.stopping.set()  # the one does not go on without the other

@@ -229,20 +229,21 @@ class Ticker:
         except BrokerUnreachable as error:
             result.broker_down = True
             result.errors.append(error)
-            self._tell(BrokerUnreachableEvent(error=error.cause))
+            self.tell(BrokerUnreachableEvent(error=error.cause))
         except DespensaError as error:
             result.errors.append(error)
-            self._tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
+            self.tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
         except DBAPIError as error:
             sqlstate = str(getattr(error.orig, "sqlstate", None) or "")
             result.errors.append(DespensaError(f"{step}: the database refused: {type(error.orig).__name__} {sqlstate}"))
-            self._tell(TickFailed(step=step, error=type(error.orig).__name__, sqlstate=sqlstate))
+            self.tell(TickFailed(step=step, error=type(error.orig).__name__, sqlstate=sqlstate))
         except OSError as error:  # the log's disk is full: vouchers do not wait for it
             result.errors.append(DespensaError(f"{step}: {error.strerror or type(error).__name__}"))
-            self._tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
+            self.tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
 
-    def _tell(self, event: Observed) -> None:
-        with suppress(OSError):  # it is remembered in the result, too
+    def tell(self, event: Observed) -> None:
+        """Log what went wrong. A full disk is no further trouble: who calls remembers it, too."""
+        with suppress(OSError):
             self.log.observe(event)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -53,7 +54,7 @@ from tests.faults.fleet import Fleet
 from tests.faults.report import Row
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
-from tests.waiting import until
+from tests.waiting import pass_really, until
 from workers import serve, watchdog
 from workers.credit import NotTaken, return_batch, take_batch
 from workers.issuers.answers import Credit, TryLater
@@ -163,6 +164,34 @@ def test_services_told_to_stop_while_postgresql_is_frozen_end_in_time(servers_fr
 
     assert {name: service.returncode for name, service in services.items()} == {"scheduler": 0, "worker": 0}
     assert max(took_s.values()) < SHUTDOWN_S + SLACK_S, took_s
+
+
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_embedded_scheduler_told_to_stop_while_sqlite_is_busy_ends_in_time(installation: Installation) -> None:
+    """Its statements wait in C for the other writer, where no signal is handled."""
+    process = start("scheduler", environment=installation.environment)
+    try:
+        until(lambda: seen_lately(installation.database, "scheduler"), what="its first tick", within_s=60)
+        with closing_sqlite(installation.database) as other:
+            other.execute("BEGIN IMMEDIATE")
+            pass_really(2)  # it ticks every second: the next one waits
+            began = time.monotonic()
+            process.terminate()
+            until(lambda: process.poll() is not None, what="its end", within_s=STOP_S)
+            took_s = time.monotonic() - began
+    finally:
+        kill(process)
+
+    assert process.returncode == 0
+    assert took_s < SHUTDOWN_S + SLACK_S
+
+
+@contextmanager
+def closing_sqlite(database: Database) -> Iterator[sqlite3.Connection]:
+    """Another writer of an embedded installation's database."""
+    connection = sqlite3.connect(str(database.url.database), isolation_level=None)
+    yield connection
+    connection.close()
 
 
 def _note_ends(services: Mapping[str, "subprocess.Popen[bytes]"], took_s: dict[str, float], began: float) -> bool:

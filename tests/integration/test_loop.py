@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from scheduler import loop
 from scheduler.loop import tick_until_stopped
 from scheduler.tick import Ticker, TickResult
 from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
@@ -28,13 +29,43 @@ def test_plan_that_takes_long_holds_no_released_run_back(
     monkeypatch.setattr(Ticker, "decide", decide)
     ticker = installation.ticker()
     with installation.workers(), ThreadPoolExecutor(1) as scheduler:
-        loop = scheduler.submit(tick_until_stopped, ticker, side_by_side=True)
+        ticking = scheduler.submit(tick_until_stopped, ticker, side_by_side=True)
         try:
             until(lambda: len(vouchers_of(installation.database, run)) == 60, what="the vouchers of the released run")
         finally:
             ticker.stopping.set()
             planned.set()
-        assert loop.exception() is None
+        assert ticking.exception() is None
+
+
+def test_half_that_fails_while_the_other_is_stuck_ends_the_process(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so at once, and does not wait for an hour's plan."""
+    planned = threading.Event()
+    exits: list[int] = []
+
+    def decide(_self: Ticker) -> TickResult:
+        planned.wait()
+        return TickResult()
+
+    def broken(*_: object) -> TickResult:
+        raise ZeroDivisionError
+
+    def leave(code: int) -> None:
+        exits.append(code)
+        planned.set()
+
+    monkeypatch.setattr(Ticker, "decide", decide)
+    monkeypatch.setattr(Ticker, "work", broken)
+    monkeypatch.setattr(loop, "LEASE_S", 0.1)
+    monkeypatch.setattr("os._exit", leave)
+
+    with pytest.raises(ZeroDivisionError):
+        loop.tick_until_stopped(installation.ticker(), side_by_side=True)
+
+    assert exits == [1]
+    assert [(line["event"], line["error"]) for line in installation.lines()] == [("tick.failed", "ZeroDivisionError")]
 
 
 @pytest.mark.parametrize("half", ["decide", "work"])
