@@ -117,9 +117,11 @@ class Sink:
         if not same:
             # Opened before the old one is closed: should that fail, its number must not become another file's.
             old, self._descriptor = self._descriptor, self._open()
-            os.fdatasync(old)  # what is synced from now on is the new file
-            os.close(old)
             self._torn = self._ends_torn()
+            try:
+                os.fdatasync(old)  # what is synced from now on is the new file
+            finally:
+                os.close(old)
 
     def _ends_torn(self) -> bool:
         if self._path is None:
