@@ -40,7 +40,7 @@ WHERE i.disbursement_id BETWEEN :first_id AND :last_id
   AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = :run_id AND b.state = 'open'
                   AND i.disbursement_id BETWEEN b.first_id AND b.last_id)
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
-""")  # noqa: S608
+""")  # noqa: S608  # DOUBT is a constant, of no input
 
 LIST_DOUBTED = Query(f"""
 -- list_doubted: lines of a programme that were sent to its issuer and have no usable answer, or that it credited;
@@ -53,7 +53,7 @@ WHERE d.programme_id = :programme_id
   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
   AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
-""")  # noqa: S608
+""")  # noqa: S608  # DOUBT is a constant, of no input
 
 LIST_CASES = Query("""
 -- list_cases: cases with their runs, for the screen; of one run, or of all (:run_id 0); not bounded: stream it

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import col
 
 from models.broker import waiting
 from models.messages import CREDIT_QUEUE, CreditBatch
@@ -180,7 +181,7 @@ def test_runs_that_only_wait_take_no_share_of_the_window(database: Database, mon
     run = a_released_run(database, programme)
     waiting_run = a_released_run(database, programme, location=NOGALES)
     with database.transaction() as tx:
-        later = update(Batch).where(Batch.run_id == waiting_run.id)  # type: ignore[arg-type]
+        later = update(Batch).where(col(Batch.run_id) == waiting_run.id)
         tx.connection.execute(later.values(next_attempt_at=tx.now + timedelta(hours=1)))
 
     with database.transaction() as tx:

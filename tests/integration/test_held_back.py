@@ -265,9 +265,14 @@ def let_days_pass(
         shift(timedelta(days=day))
         on(day)
         installation.ticker().tick()
-        for batch in batches_of(installation.database, run):
-            if batch.state == "open":
-                installation.receive(CreditBatch(batch.id))
+        receive_open(installation, run)
+
+
+def receive_open(installation: Installation, run: Run) -> None:
+    """Deliver a message for each open batch."""
+    for batch in batches_of(installation.database, run):
+        if batch.state == "open":
+            installation.receive(CreditBatch(batch.id))
 
 
 def sent_by_a_clock_that_is_ahead(
@@ -340,9 +345,7 @@ def test_absence_told_to_a_clock_that_was_ahead_says_nothing_of_later_sends(
         issuer.set_faults(faults)
         shift(by)
         installation.ticker().work()
-        for batch in batches_of(database, run):
-            if batch.state == "open":
-                installation.receive(CreditBatch(batch.id))
+        receive_open(installation, run)
 
     with SimulatedIssuer({"lost_before": "all", "ask_lost": "all"}) as issuer:
         programme = a_programme(database)
@@ -402,9 +405,7 @@ def test_batch_given_back_by_a_clock_that_was_ahead_becomes_a_case_after_a_day(
             for seconds in (0, 10):
                 shift(timedelta(hours=hours, seconds=seconds))
                 installation.ticker().tick()
-                for batch in batches_of(database, run):
-                    if batch.state == "open":
-                        installation.receive(CreditBatch(batch.id))
+                receive_open(installation, run)
 
     assert [case.state for case in cases_of(database, run)] == [CaseState.OPEN]
 

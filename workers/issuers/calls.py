@@ -61,7 +61,7 @@ WHERE d.id BETWEEN :first_id AND :last_id
                   WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
 GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency
 ORDER BY COALESCE(MAX(CASE WHEN a.detail <> :not_called THEN i.id END), 0), d.id
-""")  # noqa: S608
+""")  # noqa: S608  # DOUBT is a constant, of no input
 
 WAKE_CASES = Query("""
 -- wake_cases: of lines whose credit became known after another take had made them a case: they are due
