@@ -43,7 +43,7 @@ from scheduler.sweep import (
     wake,
 )
 
-#: How often a ticker looks through all that is there, for families without a line above all, and says that it lives.
+#: How often a ticker looks through all that is there, for families without a line above all; and says that it lives.
 LOOK_EVERY = timedelta(minutes=1)
 
 LIST_UNRELEASED = Query("""
@@ -88,6 +88,7 @@ class Ticker:
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
     _looked_at: datetime | None = None
+    _seen_at: datetime | None = None
 
     def tick(self) -> TickResult:
         """Do all that should happen now. Raises only for faults of the program, never for one run's trouble."""
@@ -97,12 +98,10 @@ class Ticker:
         """The steps up to release: what is due is planned, approved and released. They may take minutes."""
         result = TickResult()
         now = self.clock()
-        # Not only later: a clock that was ahead, and was set right, must not end the looking.
-        looks = self._looked_at is None or not self._looked_at <= now < self._looked_at + LOOK_EVERY
+        looks = _is_over(self._looked_at, now=now)
         with suppress(_Stopping):
             if looks:
                 self._looked_at = now
-                self._see(result)
                 self._each("sweep", runs_ahead_of_time, wake, result, "ended")
             places = self._places(result, now=now)
             self._plan_due(places, result, now=now)
@@ -119,6 +118,7 @@ class Ticker:
         return result
 
     def _follow(self, result: TickResult) -> None:
+        self._see(result)
         with self._step("dispatch", result):
             result.sent += dispatch(self.database, self.broker)
         self._each("sweep", runs_with_exhausted, sweep_exhausted, result, "ended")
@@ -214,7 +214,10 @@ class Ticker:
                     setattr(result, counter, getattr(result, counter) + int(act(tx, run_id)))
 
     def _see(self, result: TickResult) -> None:
-        if self.seals:
+        """Say every minute that it lives: whoever follows released runs does so, not whoever plans for an hour."""
+        now = self.clock()
+        if self.seals and _is_over(self._seen_at, now=now):
+            self._seen_at = now
             with self._step("see", result):
                 see(self.database, "scheduler")
                 self.log.observe(SchedulerSeen(instance=instance()))
@@ -290,6 +293,11 @@ def block(tx: Tx, run: Run, reason: str, *, error: FundTooSmall | None = None) -
                 shortfall_minor=error.shortfall_minor if error else 0, currency=run.currency,
             ),
         )  # fmt: skip
+
+
+def _is_over(since: datetime | None, *, now: datetime) -> bool:
+    """Whether LOOK_EVERY is over. So it is, too, where a clock that was ahead was set right."""
+    return since is None or not since <= now < since + LOOK_EVERY
 
 
 def _retry_due(tx: Tx, run_id: int) -> int:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from models.sightings import seen_lately
 from scheduler import loop
 from scheduler.loop import tick_until_stopped
 from scheduler.tick import Ticker, TickResult
@@ -36,6 +37,15 @@ def test_plan_that_takes_long_holds_no_released_run_back(
             ticker.stopping.set()
             planned.set()
         assert ticking.exception() is None
+
+
+def test_scheduler_is_seen_by_the_half_that_follows_runs(installation: Installation) -> None:
+    """`run start --no-wait` relies on it: one that plans for an hour is there, one that sends nothing is not."""
+    ticker = installation.ticker()
+    ticker.decide()
+    assert seen_lately(installation.database, "scheduler") == 0
+    ticker.work()
+    assert seen_lately(installation.database, "scheduler") == 1
 
 
 def test_half_that_fails_while_the_other_is_stuck_ends_the_process(
