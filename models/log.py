@@ -74,18 +74,21 @@ class Sink:
         self._path = path
         self._lock = threading.Lock()
         self._descriptor = self._open()
-        self._torn = self._ends_torn()
+        self._torn = False
+        self._end = 0
 
     def write(self, data: bytes) -> int:
         """All of `data`, in one system call where the system allows."""
         with self._lock:
             self._reopen_if_rotated()
             # A line that a full disk, or a crash, has cut short is ended first: it must not spoil the next one.
-            rest = memoryview(b"\n" + data if self._torn else data)
+            rest = memoryview(b"\n" + data if self._torn or self._was_left_torn() else data)
             self._torn = True
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
             self._torn = False
+            if self._path is not None:
+                self._end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         return len(data)
 
     def flush(self) -> None:
@@ -117,14 +120,15 @@ class Sink:
         if not same:
             # Opened before the old one is closed: should that fail, its number must not become another file's.
             old, self._descriptor = self._descriptor, self._open()
-            self._torn = self._ends_torn()
+            self._torn, self._end = False, 0
             try:
                 os.fdatasync(old)  # what is synced from now on is the new file
             finally:
                 os.close(old)
 
-    def _ends_torn(self) -> bool:
-        if self._path is None:
+    def _was_left_torn(self) -> bool:
+        """Whether somebody else wrote since our last line, and was cut off."""
+        if self._path is None or os.fstat(self._descriptor).st_size == self._end:
             return False
         try:
             with self._path.open("rb") as file:

@@ -90,3 +90,16 @@ def test_line_that_a_crash_has_cut_short_spoils_no_other_line(tmp_path: Path) ->
         log.observe(WorkerSeen(instance="a"))
 
     assert instances(path) == ["a"]
+
+
+def test_line_that_another_process_has_cut_short_spoils_no_other_line(tmp_path: Path) -> None:
+    """An installation without a scheduler has one file for all its commands."""
+    path = tmp_path / "despensa.jsonl"
+    with Log.to_file(path, "test") as log, Log.to_file(path, "other") as other:
+        log.observe(WorkerSeen(instance="a"))
+        with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
+            other.observe(WorkerSeen(instance="torn"))
+        log.observe(WorkerSeen(instance="b"))
+        other.observe(WorkerSeen(instance="c"))
+
+    assert instances(path) == ["a", "b", "c"]
