@@ -130,7 +130,7 @@ def verify(paths: Sequence[Path]) -> Verification:
     """Prove the sealed lines of log files, given in any order.
 
     Reads each file twice: first for the hashes, since a line is proven by the one before it, wherever that stands.
-    Raises RefusedInput for a broken line, unless it is the last of its file: a writer was cut off there.
+    A line that is no JSON is passed over and noted in `torn`; RefusedInput is raised for any other that is no log line.
     """
     found = Verification()
     hashes = _read_hashes(paths, found)

@@ -27,7 +27,7 @@ def plan(
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
     as_csv: bool = typer.Option(False, "--csv", help="Families and amount by location and group, as CSV."),
 ) -> None:
-    """Freeze the lines of a cycle's runs. Planning again changes nothing."""
+    """Freeze the lines of a cycle's runs. Planning again only adds a part for families that came since."""
     from models.runs import find_location, list_summaries, only_programme, parse_cycle
     from scheduler.preview import preview
 

@@ -1,7 +1,7 @@
 """Planning: one statement freezes the lines of a run, one more its batches.
 
 The unique key of `disbursement` over programme, household and cycle decides whose line it is: the first plan to
-insert it owns it, wherever the family is later. Planning again changes nothing.
+insert it owns it, wherever the family is later. Planning again finds only the families that came since.
 """
 
 from dataclasses import dataclass
