@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import redis
@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from models import deadlines
 from models.broker import redis_client
-from models.deadlines import DATABASE_CONNECT_S, DATABASE_S, ISSUER_CALL_S, REDIS_S, STORE_CALL_S
+from models.deadlines import DATABASE_CONNECT_S, DATABASE_S, ISSUER_CALL_S, REDIS_S, STORE_CALL_S, steady_s
 from models.storage import Database
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
@@ -23,12 +23,14 @@ from tests.ledger import assert_books_agree, pass_time
 from tests.waiting import until
 from workers.credit import credit_batch, return_batch, take_batch
 from workers.issuers.answers import Credit, TryLater, Unknown
-from workers.issuers.http import IssuerClient
+from workers.issuers.http import CONNECT_TIMEOUT_S, IssuerClient
 from workers.stores.webhook import Envelope, deliver
 from workers.stores.webhook import TryLater as StoreTryLater
 
 #: For a machine that is busy with other tests.
 SLACK_S = 2.5
+#: Beyond a deadline that is exact.
+NOISE_S = 0.9
 SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
@@ -159,6 +161,30 @@ def test_issuer_that_was_never_reached_was_sent_nothing() -> None:
         assert asyncio.run(_send(f"http://127.0.0.1:{port}")) == TryLater("not connected")
 
 
+def test_issuer_that_cannot_be_connected_to_was_sent_nothing_after_one_call_s_time() -> None:
+    with _full_server() as server:
+        began = time.monotonic()
+        answer = asyncio.run(_send(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        took_s = time.monotonic() - began
+
+    assert answer == TryLater("not connected in time")
+    assert CONNECT_TIMEOUT_S * 2 < took_s < ISSUER_CALL_S + NOISE_S  # there was a second try, and no third
+
+
+def test_issuer_that_is_reached_at_the_second_try_has_what_the_first_left_of_the_time() -> None:
+    """A time-out of its own for each try let a call last for nine seconds of a lease of fifteen."""
+    with _full_server() as server, ExitStack() as taken:
+        began = time.monotonic()
+        freeing = threading.Timer(CONNECT_TIMEOUT_S + 0.5, lambda: taken.enter_context(server.accept()[0]))
+        freeing.start()
+        answer = asyncio.run(_send(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        took_s = time.monotonic() - began
+        freeing.join()
+
+    assert answer == Unknown("no answer in time")
+    assert took_s < ISSUER_CALL_S + NOISE_S
+
+
 def test_time_outs_lie_in_the_order_that_they_rest_on() -> None:
     assert deadlines.LOCK_S < deadlines.STATEMENT_S < DATABASE_S < deadlines.LEASE_S
     assert deadlines.IDLE_S < deadlines.STATEMENT_S
@@ -169,7 +195,14 @@ def test_time_outs_lie_in_the_order_that_they_rest_on() -> None:
 
 async def _send(url: str) -> object:
     async with IssuerClient.open(url, "rehearsal", calls=1) as client:
-        return await client.send(Credit("a1" * 32, 1, "MXN"), until=time.monotonic() + 1)
+        return await client.send(Credit("a1" * 32, 1, "MXN"), until=steady_s() + 60)
+
+
+@contextmanager
+def _full_server() -> Iterator[socket.socket]:
+    """As many wait as it has room for: the kernel drops who else would connect. It never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.create_connection(server.getsockname()):
+        yield server
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Calling an issuer: one send or ask, with deadlines, and an answer that is a value. deploy/ has the protocol."""
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,9 +52,7 @@ class IssuerClient:
     @asynccontextmanager
     async def open(cls, url: str, token: str, *, calls: int) -> AsyncIterator["IssuerClient"]:
         """A client for up to `calls` calls at once, until the context ends."""
-        timeout = aiohttp.ClientTimeout(total=ISSUER_CALL_S, connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(
-            timeout=timeout,
             trust_env=False,
             auto_decompress=False,
             connector=bounded_connector(limit=calls, call_s=ISSUER_CALL_S),
@@ -90,20 +89,28 @@ class IssuerClient:
     async def _patiently(
         self, verb: str, path: str, body: bytes | None, credit: Credit, classify: _Classify, *, until: float
     ) -> Answer:
-        """Call; and where nothing was done, and the issuer asked for no more than a moment, call again."""
+        """Call; and where nothing was done, and the issuer asked for no more than a moment, call again.
+
+        All tries end within ISSUER_CALL_S together. The last one starts while it has time to connect: cut off before,
+        it would be unknown although nothing was sent.
+        """
+        ends_at = steady_s() + ISSUER_CALL_S
+        until = min(until, ends_at - CONNECT_TIMEOUT_S)
         retrying = AsyncRetrying(
             retry=retry_if_result(lambda answer: _is_worth_waiting(answer, until=until)),
             stop=stop_after_attempt(TRIES_MAX),
             wait=_AsAsked(),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        return await retrying(self._call, verb, path, body, credit, classify)
+        return await retrying(self._call, verb, path, body, credit, classify, ends_at=ends_at)
 
-    async def _call(self, verb: str, path: str, body: bytes | None, credit: Credit, classify: _Classify) -> Answer:
+    async def _call(
+        self, verb: str, path: str, body: bytes | None, credit: Credit, classify: _Classify, *, ends_at: float
+    ) -> Answer:
         headers = self._headers | ({"content-type": "application/json"} if body else {})
         try:
             async with self._session.request(
-                verb, self._url + path, data=body, headers=headers, allow_redirects=False
+                verb, self._url + path, data=body, headers=headers, allow_redirects=False, timeout=_timeout(ends_at)
             ) as response:
                 text = await _read(response, ANSWER_BYTES_MAX)
                 return classify(Response(response.status, text, response.headers.get("retry-after", "")), credit)
@@ -130,6 +137,16 @@ class IssuerClient:
             raise NoStatement(f"http {status}")
         following = page.get("next")
         return _Page(page["credits"], following if isinstance(following, str) else "")
+
+
+def _timeout(ends_at: float) -> aiohttp.ClientTimeout:
+    """What is left of a call's time.
+
+    To aiohttp 0 is without end: a process that was frozen before its second try may have nothing left. And unless told
+    otherwise it rounds five seconds and more up to a whole second of its clock.
+    """
+    left_s = max(ends_at - steady_s(), 0.001)
+    return aiohttp.ClientTimeout(total=left_s, connect=CONNECT_TIMEOUT_S, ceil_threshold=math.inf)
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
