@@ -53,19 +53,22 @@ def issuer(
     seed: int = typer.Option(0, help="Of what is left to chance: the same seed, the same faults."),
     token_file: Path | None = typer.Option(None, help="Take only the token in this file; without it, any."),
     keeps: float | None = typer.Option(None, help="Forget a reference after so many seconds: the key window."),
-    visible_after: float = typer.Option(0, help="Show a credit to an ask only after so many seconds."),
+    visible_after: float = typer.Option(0, help="Show a credit that is late to an ask only after so many seconds."),
     slow: float = typer.Option(8, help="Seconds before a slow answer; despensa waits for 5."),
     as_json: bool = typer.Option(False, "--json", help="The book as one JSON object on standard output."),
 ) -> None:
     """An issuer at http://127.0.0.1:PORT that speaks deploy/issuer-openapi.json, until Ctrl-C; then its book.
 
     Faults: lost_before, lost_after, error_before, error_after, slow, slow_drip, garbage, huge_body, wrong_echo,
-    duplicate_keys, too_many, busy, refuse, forget, late, ask_lost, ask_error. The book so far: GET /book.
+    duplicate_keys, too_many, busy, refuse, forget, late, ask_lost, ask_error. late needs --visible-after; it is drawn
+    beside the others: --fault late=all --fault lost_after=5% --visible-after 10. The book so far: GET /book.
     """
     from workers.issuers.simulated import SimulatedIssuer
 
-    stopping = _until_told()
     chosen = parse_faults(fault, example="--fault lost_after=5% --fault too_many=3")
+    if visible_after and "late" not in chosen:
+        raise RefusedInput("--visible-after does nothing without the fault late", hint="add --fault late=all")
+    stopping = _until_told()
     with SimulatedIssuer(
         chosen, token=_read_token(token_file), seed=seed, port=port, keeps_s=keeps, visible_after_s=visible_after,
         slow_s=slow, watch=_note_call,

@@ -107,7 +107,7 @@ def test_cancelled_run_asks_once_more_after_a_minute_before_it_gives_money_back(
 
 def test_credit_that_is_visible_a_minute_after_the_cancel_becomes_a_voucher(installation: Installation) -> None:
     with (
-        SimulatedIssuer({"lost_after": "all", "ask_lost": "all"}, visible_after_s=3600) as issuer,
+        SimulatedIssuer({"late": "all", "lost_after": "all", "ask_lost": "all"}, visible_after_s=3600) as issuer,
         a_month(installation, issuer, count=1) as run,
     ):
         _deliver(installation, run)
@@ -131,7 +131,9 @@ def test_line_absent_too_early_and_then_put_off_is_asked_for_before_a_cancel_giv
     installation: Installation,
 ) -> None:
     with (
-        SimulatedIssuer({"lost_after": "1", "too_many": "all"}, visible_after_s=3600, retry_after_s=30) as issuer,
+        SimulatedIssuer(
+            {"late": "all", "lost_after": "1", "too_many": "all"}, visible_after_s=3600, retry_after_s=30
+        ) as issuer,
         a_month(installation, issuer, count=1) as run,
     ):
         _deliver(installation, run)
@@ -456,7 +458,9 @@ def test_absence_that_may_not_be_the_last_word_fixes_the_address(installation: I
     file = tmp_path / "programme.toml"
     file.write_text(PROGRAMME)
     with (
-        SimulatedIssuer({"lost_after": "1", "too_many": "all"}, visible_after_s=3600, retry_after_s=30) as issuer,
+        SimulatedIssuer(
+            {"late": "all", "lost_after": "1", "too_many": "all"}, visible_after_s=3600, retry_after_s=30
+        ) as issuer,
         a_month(installation, issuer, count=1) as run,
     ):
         _deliver(installation, run)

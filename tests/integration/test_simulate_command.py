@@ -80,6 +80,21 @@ def test_fault_that_is_none_is_refused_before_anything_listens(tmp_path: Path) -
     assert "lost_after" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--fault", "late=5%"], "the fault late does nothing without --visible-after"),
+        (["--fault", "slow=5%", "--slow", "0"], "the fault slow does nothing without --slow"),
+        (["--visible-after", "10"], "--visible-after does nothing without the fault late"),
+    ],
+)
+def test_rehearsal_of_what_would_not_happen_is_refused(tmp_path: Path, typed: list[str], said: str) -> None:
+    ended = despensa("simulate", "issuer", *typed, environment={"DESPENSA_HOME": str(tmp_path)})
+
+    assert ended.code == 2
+    assert said in ended.err
+
+
 async def _send_twice_and_ask(url: str, credit: Credit) -> list[Answer]:
     until = time.monotonic() + 10
     async with IssuerClient.open(url, "rehearsal", calls=1) as client:

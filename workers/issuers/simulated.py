@@ -22,52 +22,12 @@ from aiohttp import web
 from models.columns import INSTANT_FORMAT, instant_text
 from models.errors import RefusedInput
 from workers.issuers.simulated_book import Book, Made, Told, read_credit
+from workers.issuers.simulated_faults import ASK_FAULTS, LATE, Amount, refuse_idle
 
-#: What may go wrong with a send (POST) or an ask (GET). Those that come after the credit was made leave it made.
-FAULTS = {
-    "lost_before": "drops the connection, nothing done",
-    "lost_after": "credits, then drops the connection",
-    "error_before": "answers a bare 500, nothing done",
-    "error_after": "credits, then answers a bare 500",
-    "slow": "credits, and answers only after a while (--slow)",
-    "slow_drip": "credits, and answers a byte a second",
-    "garbage": "credits, and answers what is not JSON",
-    "huge_body": "credits, and answers 100 MB",
-    "wrong_echo": "credits, and echoes another amount, currency or reference",
-    "duplicate_keys": "credits, and says both refused and credited",
-    "too_many": "answers 429, nothing done",
-    "busy": "answers the explicit 503, nothing done",
-    "refuse": "refuses for good",
-    "forget": "credits, and forgets the reference: its key window is over",
-    "late": "credits, and shows it only after a while (--visible-after)",
-    "ask_lost": "drops the connection of an ask",
-    "ask_error": "answers an ask with a bare 500",
-}
-ASK_FAULTS = ("ask_lost", "ask_error")
 BODY_BYTES_MAX = 65_536
 HUGE_CHUNKS = 1_600
 START_TIMEOUT_S = 10
 PAGE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """How often a fault happens."""
-
-    percent: int = 0
-    first: int | None = None  #: of the requests of its kind
-
-    @classmethod
-    def parse(cls, name: str, text: str) -> "Amount":
-        """`5%`, `3` or `all`. Raises RefusedInput, also for a fault that is none."""
-        number = text.removesuffix("%")
-        if name not in FAULTS or not (text == "all" or (number.isascii() and number.isdigit() and len(number) < 10)):
-            raise RefusedInput(
-                f"{name}={text} is no fault", hint=f"one of {', '.join(FAULTS)}; with 5%, 3 or all, as lost_after=5%"
-            )
-        if text == "all" or text.endswith("%"):
-            return cls(percent=100 if text == "all" else int(number))
-        return cls(first=int(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +61,7 @@ class SimulatedIssuer:
         `port` 0 takes a free one; `watch` is called, in the server's thread, for each request.
         """
         self._token, self._seed, self._asked_port = token, seed, port
-        self._slow_s, self._retry_after_s = slow_s, retry_after_s
+        self._slow_s, self._visible_after_s, self._retry_after_s = slow_s, visible_after_s, retry_after_s
         self._watch = watch or (lambda _served: None)
         self._lock = threading.Lock()
         self._faults: dict[str, Amount] = {}
@@ -166,8 +126,9 @@ class SimulatedIssuer:
             return {reference: count for (verb, reference), count in self._seen.items() if verb == "POST"}
 
     def set_faults(self, faults: Mapping[str, str]) -> None:
-        """From now on; the counts of requests begin again. Raises RefusedInput."""
+        """From now on; the counts of requests begin again. Raises RefusedInput, also for one that would do nothing."""
         parsed = {name: Amount.parse(name, text) for name, text in faults.items()}
+        refuse_idle(parsed, {"--slow": self._slow_s, "--visible-after": self._visible_after_s})
         with self._lock:
             self._faults = parsed
             self._of_verb.clear()
@@ -251,7 +212,7 @@ class SimulatedIssuer:
             return self._drop(request, told.reference, fault)
         with self._lock:
             made, outcome = self._book.make(
-                told.reference, told.amount_minor, told.currency, now=datetime.now(UTC), late=fault == "late"
+                told.reference, told.amount_minor, told.currency, now=datetime.now(UTC), late=self._is_late(told)
             )
             if fault == "forget":
                 self._book.forget(told.reference)
@@ -260,7 +221,7 @@ class SimulatedIssuer:
         if fault == "lost_after":
             return self._drop(request, told.reference, fault)
         said = {"status": "credited", **made.as_json()}
-        status = 201 if outcome == "credited" else 200
+        status = 200 if outcome == "known" else 201
         return await self._answer_badly(request, told.reference, fault or outcome, status, said)
 
     async def _answer_badly(
@@ -330,14 +291,16 @@ class SimulatedIssuer:
             self._seen[verb, reference] += 1
             drawn = self._draw(verb, reference, self._seen[verb, reference])
             for name, amount in self._faults.items():
-                if (name in ASK_FAULTS) != (verb == "GET"):
+                if name == LATE or (name in ASK_FAULTS) != (verb == "GET"):
                     continue
-                if amount.first is not None and self._of_verb[verb] <= amount.first:
-                    return name
-                if amount.first is None and drawn < amount.percent:
+                if amount.meets(self._of_verb[verb], drawn):
                     return name
                 drawn -= amount.percent
         return ""
+
+    def _is_late(self, told: Told) -> bool:
+        amount = self._faults.get(LATE, Amount())
+        return amount.meets(self._of_verb["POST"], self._draw(LATE, told.reference, 0))
 
     def _draw(self, verb: str, reference: str, number: int) -> int:
         return random.Random(f"{self._seed}:{verb}:{reference}:{number}").randrange(100)  # noqa: S311  # a rehearsal

@@ -39,7 +39,10 @@ class Book:
     def make(
         self, reference: str, amount_minor: int, currency: str, *, now: datetime, late: bool
     ) -> tuple[Made | None, str]:
-        """The credit of this reference, made now or known already; None where it is known with other terms."""
+        """The credit of this reference, made now or known already; None where it is known with other terms.
+
+        A `late` one is shown to no ask for a while.
+        """
         known = self._find(reference, now=now)
         if known is not None:
             same = (known.amount_minor, known.currency) == (amount_minor, currency)
@@ -49,21 +52,19 @@ class Book:
         self._known[reference] = made
         if late:
             self._late.add(reference)
-        return made, "credited"
+        return made, "late" if late else "credited"
 
     def find(self, reference: str, *, now: datetime) -> Made | None:
         """What an ask is shown: a late credit only after a while."""
         known = self._find(reference, now=now)
-        if known is None or (self._is_late(reference) and now < known.credited_at + self._visible_after):
+        if known is None or (reference in self._late and now < known.credited_at + self._visible_after):
             return None
         return known
 
     def forget(self, reference: str) -> None:
         """The key window of this reference is over."""
         self._known.pop(reference, None)
-
-    def _is_late(self, reference: str) -> bool:
-        return bool(self._visible_after) and (not self._late or reference in self._late)
+        self._late.discard(reference)
 
     def _find(self, reference: str, *, now: datetime) -> Made | None:
         known = self._known.get(reference)
