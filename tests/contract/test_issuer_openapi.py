@@ -1,7 +1,9 @@
 """The published protocol: the simulated issuer answers as it says, and our client asks as it says."""
 
 import asyncio
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
@@ -9,15 +11,71 @@ from urllib.parse import urlsplit
 
 import orjson
 import pytest
+from aiohttp import web
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from sqlalchemy import CheckConstraint
 
 from models.columns import instant_text
+from models.deadlines import steady_s
+from models.keys import KEY_BYTES, Key, KeyRing, credit_reference
+from models.money import AMOUNT_MINOR_MAX
+from models.tables import Issuer
+from workers.issuers import simulated
+from workers.issuers.answers import Credit
 from workers.issuers.http import IssuerClient
 from workers.issuers.simulated import SimulatedIssuer
 
 DOCUMENT = orjson.loads(Path("deploy/issuer-openapi.json").read_bytes())
 REFERENCE = "a1" * 32
 CREDIT = {"reference": REFERENCE, "amount_minor": 55_000, "currency": "MXN"}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request, as it came in, and its answer."""
+
+    verb: str
+    pattern: str  #: the path, as the document has it
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    authorization: str
+    accept: str
+    media_type: str
+    asked: bytes
+    status: int
+    headers: dict[str, str]
+    said: bytes
+
+
+class Listening(SimulatedIssuer):
+    """Keeps what was asked and answered."""
+
+    def __init__(self) -> None:
+        super().__init__(token="rehearsal")
+        self.exchanges: list[Exchange] = []
+
+    async def _credit(self, request: web.Request) -> web.StreamResponse:
+        return await self._keep(request, await super()._credit(request))
+
+    async def _show(self, request: web.Request) -> web.StreamResponse:
+        return await self._keep(request, await super()._show(request))
+
+    async def _statement(self, request: web.Request) -> web.StreamResponse:
+        return await self._keep(request, await super()._statement(request))
+
+    async def _keep(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        assert resource is not None
+        assert isinstance(response, web.Response)
+        assert isinstance(response.body, bytes)
+        self.exchanges.append(
+            Exchange(
+                request.method.lower(), resource.canonical, dict(request.match_info), dict(request.query),
+                request.headers["authorization"], request.headers["accept"], request.content_type, await request.read(),
+                response.status, {name.lower(): value for name, value in response.headers.items()}, response.body,
+            )
+        )  # fmt: skip
+        return response
 
 
 @pytest.fixture
@@ -48,10 +106,32 @@ def assert_as_published(path: str, verb: str, status: int, headers: dict[str, st
     assert str(status) in responses
     response = resolve(responses[str(status)])
     schema = response["content"]["application/json"]["schema"]
-    Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(orjson.loads(body))
+    validate(orjson.loads(body), schema)
     assert headers["content-type"].startswith("application/json")
     for name, header in response.get("headers", {}).items():
         Draft202012Validator(header["schema"]).validate(headers[name.lower()])
+
+
+def assert_asked_as_published(exchange: "Exchange") -> None:
+    """The request is one that the document describes, with all that it must have, and nothing else."""
+    operation = DOCUMENT["paths"][exchange.pattern][exchange.verb]
+    described = {(each["in"], each["name"]): each for each in operation.get("parameters", [])}
+    given = {("path", name): value for name, value in exchange.path.items()}
+    given |= {("query", name): value for name, value in exchange.query.items()}
+    assert {place for place, each in described.items() if each.get("required")} <= given.keys() <= described.keys()
+    for place, value in given.items():
+        validate(value, described[place]["schema"])
+    if "requestBody" in operation:
+        validate(orjson.loads(exchange.asked), operation["requestBody"]["content"][exchange.media_type]["schema"])
+    else:
+        assert exchange.asked == b""
+    assert exchange.authorization == "Bearer rehearsal"
+    assert exchange.accept == "application/json"
+
+
+def validate(said: object, schema: dict[str, object]) -> None:
+    """It is as one of the document's schemas has it."""
+    Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(said)
 
 
 def resolve(part: dict[str, object]) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
@@ -74,6 +154,15 @@ def test_every_schema_is_a_schema_and_every_reference_leads_somewhere() -> None:
         for operation in path.values():
             assert operation["operationId"]
             assert operation["responses"]
+
+
+def test_key_window_is_published_in_the_unit_and_bounds_of_its_setting() -> None:
+    checks = [each for each in Issuer.__table__.constraints if isinstance(each, CheckConstraint)]  # type: ignore[attr-defined]
+    found = [re.fullmatch(r"key_window_hours BETWEEN (\d+) AND (\d+)", str(each.sqltext)) for each in checks]
+    bounds = next(each for each in found if each)
+
+    assert f"in whole hours, from {bounds[1]} to {bounds[2]}" in DOCUMENT["info"]["description"]
+    assert " days" not in DOCUMENT["info"]["description"]
 
 
 @pytest.mark.parametrize(
@@ -162,3 +251,40 @@ def test_our_client_reads_a_statement_of_several_pages(issuer: SimulatedIssuer) 
     connection.close()
 
     assert asyncio.run(read()) == references
+
+
+def test_our_client_asks_as_published_and_each_answer_that_it_gets_is_as_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(simulated, "PAGE", 1)
+    with Listening() as issuer:
+        asyncio.run(_say_everything(issuer))
+
+    for each in issuer.exchanges:
+        assert_asked_as_published(each)
+        assert_as_published(each.pattern, each.verb, each.status, each.headers, each.said)
+    assert {(each.verb, each.pattern, each.status) for each in issuer.exchanges} == {
+        *(("post", "/v1/credits", status) for status in (200, 201, 409, 422, 429, 503)),
+        ("get", "/v1/credits/{reference}", 200), ("get", "/v1/credits/{reference}", 404), ("get", "/v1/statement", 200),
+    }  # fmt: skip
+    assert any("after" in each.query for each in issuer.exchanges)
+
+
+async def _say_everything(issuer: SimulatedIssuer) -> None:
+    """Each kind of call that despensa makes, to each kind of answer."""
+    keys = KeyRing("reference", (Key(1, b"r" * KEY_BYTES),))
+    one, other, third = (
+        Credit(credit_reference(keys, programme="p", registration_id=name, cycle="2026-12"), AMOUNT_MINOR_MAX, "MXN")
+        for name in ("1", "2", "3")
+    )
+    async with IssuerClient.open(issuer.url, "rehearsal", calls=1) as client:
+        for fault in ("too_many", "busy", "refuse"):
+            issuer.set_faults({fault: "all"})
+            await client.send(third, until=steady_s())
+        issuer.set_faults({})
+        for credit in (one, one, replace(one, amount_minor=1), other):
+            await client.send(credit, until=steady_s())
+        for credit in (one, third):
+            await client.ask(credit, until=steady_s())
+        now = datetime.now(UTC)
+        assert len([each async for each in client.statement(now - timedelta(hours=1), now + timedelta(hours=1))]) == 2
