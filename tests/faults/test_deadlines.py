@@ -30,7 +30,7 @@ from workers.stores.webhook import TryLater as StoreTryLater
 #: For a machine that is busy with other tests.
 SLACK_S = 2.5
 #: Beyond a deadline that is exact.
-NOISE_S = 0.9
+NOISE_S = 1.5
 SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
