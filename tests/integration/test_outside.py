@@ -191,7 +191,7 @@ def test_refusal_is_a_case_and_binds_nothing(installation: Installation) -> None
 
 @pytest.mark.parametrize("fault", ["too_many", "busy"])
 def test_issuer_that_asks_for_patience_gets_it_and_no_attempt_is_spent(installation: Installation, fault: str) -> None:
-    with SimulatedIssuer({fault: "all"}) as issuer, a_month(installation, issuer, count=4) as run:
+    with SimulatedIssuer({fault: "all"}, retry_after_s=30) as issuer, a_month(installation, issuer, count=4) as run:
         batch = batches_of(installation.database, run)[0]
         for _ in range(4):
             installation.receive(CreditBatch(batch.id))
@@ -206,6 +206,14 @@ def test_issuer_that_asks_for_patience_gets_it_and_no_attempt_is_spent(installat
         work(installation, run, rounds=2)
 
         assert len(vouchers_of(installation.database, run)) == 4
+
+
+def test_issuer_that_asks_for_a_moment_gets_it_within_one_call(installation: Installation) -> None:
+    with SimulatedIssuer({"too_many": "1"}, retry_after_s=1) as issuer, a_month(installation, issuer, count=1) as run:
+        installation.receive(CreditBatch(batches_of(installation.database, run)[0].id))
+
+        assert len(vouchers_of(installation.database, run)) == 1
+        assert list(issuer.sends.values()) == [2]
 
 
 def test_lines_that_were_put_off_are_covered_by_new_batches_and_their_mates_are_settled(
