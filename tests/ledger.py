@@ -1,5 +1,6 @@
 """Bringing batches into rare states, and the one check of all books."""
 
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,24 @@ def assert_books_agree(database: Database) -> None:
     """Every check of `run reconcile`."""
     with database.reading() as tx:
         assert [each.as_json() for each in reconcile(tx)] == []
+
+
+def vouchers_by_batch(database: Database) -> "Counter[int]":
+    """How many there are of each batch."""
+    counts = text("SELECT batch_id, COUNT(*) AS credited FROM voucher GROUP BY batch_id")
+    with database.reading() as tx:
+        tx.allow_long_statement()
+        return Counter({int(row.batch_id): int(row.credited) for row in tx.connection.execute(counts)})
+
+
+def count_credited(database: Database) -> int:
+    """How many families have a voucher, each counted once a month however many it has. For PostgreSQL."""
+    families = text(
+        "SELECT COUNT(DISTINCT (d.household_id, d.cycle)) FROM voucher v JOIN disbursement d ON d.id = v.id"
+    )
+    with database.reading() as tx:
+        tx.allow_long_statement()
+        return int(tx.connection.execute(families).scalar_one())
 
 
 def credits_by_reference(database: Database, keys_folder: Path) -> dict[str, int]:

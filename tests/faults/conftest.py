@@ -22,8 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """In the long form, a seed for each of three rounds, and a number for each of five big months."""
-    for name, times in (("seed", 3), ("month", 5)):
+    """In the long form, a seed for each of three rounds, and a number for each of ten big months."""
+    for name, times in (("seed", 3), ("month", 10)):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, range(times if metafunc.config.getoption("--faults") == "long" else 1))
 
