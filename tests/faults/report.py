@@ -17,6 +17,8 @@ class Row:
     doubled: int = 0  #: credited twice, in our books or in the issuer's
     lost: int = 0  #: owed, and neither credited nor a case
     surplus: int = 0  #: in the issuer's book and not in ours, or against what the log says
+    points: int = 0  #: at how many a month was killed in one round, or may have been; 0 where none were counted
+    rounds: int = 0  #: over those points
     recovery_s: tuple[float, ...] = ()  #: one a run, where the fault is something to recover from
 
     def as_json(self) -> dict[str, object]:
@@ -33,15 +35,20 @@ def table(rows: Sequence[dict[str, object]]) -> list[str]:
         merged[row.fault] = Row(
             fault=row.fault, runs=before.runs + row.runs, doubled=before.doubled + row.doubled,
             lost=before.lost + row.lost, surplus=before.surplus + row.surplus,
+            points=max(before.points, row.points), rounds=before.rounds + row.rounds,
             recovery_s=(*before.recovery_s, *row.recovery_s),
         )  # fmt: skip
     width = max((len(fault) for fault in merged), default=5)
-    head = f"{'fault':<{width}}  {'runs':>6}  {'doubled':>7}  {'lost':>4}  {'surplus':>7}  {'median':>7}  {'worst':>7}"
+    head = (
+        f"{'fault':<{width}}  {'runs':>6}  {'points × rounds':>15}  {'doubled':>7}  {'lost':>4}  {'surplus':>7}"
+        f"  {'median':>7}  {'worst':>7}"
+    )
     lines = [head, "-" * len(head)]
     for row in sorted(merged.values(), key=lambda each: each.fault):
         middle, worst = (f"{of(row.recovery_s):.1f} s" if row.recovery_s else "" for of in (median, max))
+        counted = f"{row.points} × {row.rounds}" if row.points else ""
         lines.append(
-            f"{row.fault:<{width}}  {row.runs:>6}  {row.doubled:>7}  {row.lost:>4}  {row.surplus:>7}"
+            f"{row.fault:<{width}}  {row.runs:>6}  {counted:>15}  {row.doubled:>7}  {row.lost:>4}  {row.surplus:>7}"
             f"  {middle:>7}  {worst:>7}"
         )
     return lines
