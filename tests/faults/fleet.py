@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,6 +53,14 @@ class Attempt:
     message_id: str
     batch_id: int
     outcome: str  #: or the type of the error
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Lines of one run, by their first and last id."""
+
+    first_id: int
+    last_id: int
 
 
 @dataclass
@@ -203,13 +211,25 @@ class Fleet:
 
     _credited: int = 0
 
-    def under_way(self) -> list[int]:
-        """The batches that were sent, or are held by a worker, and are not done."""
+    def under_way(self) -> list[Stretch]:
+        """The lines that were sent, are held by a worker, or wait as cases, in a batch that has no end yet.
+
+        Waits until there are any: a fault that meets nothing shows nothing.
+        """
         statement = text(
-            "SELECT id FROM batch WHERE state = 'open' AND (stamped_at IS NOT NULL OR lease_until >= now())"
+            "SELECT first_id, last_id FROM batch "
+            "WHERE state = 'open' AND (stamped_at IS NOT NULL OR token IS NOT NULL OR lease_until >= now()) "
+            "UNION ALL SELECT disbursement_id, disbursement_id FROM cases WHERE state = 'open'"
         )
-        with self.database.reading() as tx:
-            return [int(row.id) for row in tx.connection.execute(statement)]
+        found: list[Stretch] = []
+
+        def any_found() -> bool:
+            with self.database.reading() as tx:
+                found[:] = [Stretch(*row) for row in tx.connection.execute(statement)]
+            return bool(found)
+
+        until(any_found, what="something to be under way")
+        return found
 
     def takes(self) -> set[tuple[int, str]]:
         """The batches that somebody took and neither finished nor gave back, each with the token of its take."""
@@ -231,20 +251,25 @@ class Fleet:
             if line["event"] in ("attempt.finished", "attempt.failed")
         ]
 
-    def recovery_s(self, batches: list[int], *, since: float) -> float:
-        """How long it took, from `since` on the monotonic clock, until all of these were credited.
+    def recovery_s(self, under_way: Sequence[Stretch], *, since: float) -> float:
+        """How long it took, from `since` on the monotonic clock, until each of these lines had its voucher.
 
-        After a long time it says how long that was, and `found` what is missing.
+        Asserts that the fault left some of them without. After a long time it says how long that was, and `found` what
+        is missing.
         """
-        statement = "SELECT COUNT(*) FROM batch WHERE id = ANY(%s) AND state <> 'done'"
+        statement = (
+            "SELECT NOT EXISTS (SELECT 1 FROM unnest(%s::bigint[], %s::bigint[]) AS sent (first_id, last_id) "
+            "WHERE last_id - first_id + 1 > (SELECT COUNT(*) FROM voucher WHERE id BETWEEN first_id AND last_id))"
+        )
+        stretches = ([each.first_id for each in under_way], [each.last_id for each in under_way])
 
         def recovered() -> bool:
             self.supervise()
             with suppress(psycopg.Error), psycopg.connect(self.postgresql.url, connect_timeout=5) as connection:
-                row = connection.execute(statement, (batches,)).fetchone()
-                return row is not None and row[0] == 0
+                return connection.execute(statement, stretches).fetchone() == (True,)
             return False
 
+        assert not recovered(), "nothing was under way any more when the fault was over"
         with suppress(TimeoutError):
             until(recovered, what="the end of what was under way", within_s=RECOVERED_WITHIN_S)
         return time.monotonic() - since

@@ -24,6 +24,8 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxy")
         self.port = 0  #: set when the context begins
         self.swallowed = 0  #: bytes that a black hole took, or replies that were held back
+        self.delayed = 0  #: bytes
+        self.cut_off = 0  #: connections that were cut, or not made
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,6 +64,11 @@ class Proxy:
         self._mode = "cut"
         self._do(self._close_all())
 
+    @property
+    def suffered(self) -> int:
+        """Connections and bytes that met a trouble so far: none, and there was no trouble."""
+        return self.swallowed + self.delayed + self.cut_off
+
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_S)
 
@@ -70,6 +77,7 @@ class Proxy:
         await self._close_all()
 
     async def _close_all(self) -> None:
+        self.cut_off += len(self._writers) // 2
         for writer in list(self._writers):
             writer.transport.abort()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -79,6 +87,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._mode == "cut":
+            self.cut_off += 1
             writer.transport.abort()
             return
         try:
@@ -103,6 +112,7 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, reply: bool) -> None:
         while chunk := await source.read(65_536):
             if self._mode == "delay":
+                self.delayed += len(chunk)
                 await asyncio.sleep(self._delay_s)
             if self._mode == "watch" and reply and self._content in chunk:
                 self._mode = "hold"
