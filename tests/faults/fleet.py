@@ -21,6 +21,7 @@ from sqlalchemy import text, update
 
 from models import schema
 from models.keys import init_keys, token_path
+from models.messages import CREDIT_QUEUE
 from models.storage import Database
 from models.tables import Programme
 from tests import servers
@@ -250,6 +251,26 @@ class Fleet:
             for line in _lines(self.logs[process.pid])
             if line["event"] in ("attempt.finished", "attempt.failed")
         ]
+
+    def messages(self) -> set[bytes]:
+        """The ids of the messages that wait for a worker."""
+        with self.redis() as client:
+            return set(client.lrange(f"despensa:{CREDIT_QUEUE}", 0, -1))
+
+    def complaints(self) -> "Counter[str]":
+        """How many warnings and errors the services logged so far, by event."""
+        lines = (line for log in self.logs.values() for line in _lines(log))
+        return Counter(line["event"] for line in lines if line["level"] in ("warning", "error"))
+
+    def pause_s(self, since: datetime) -> float:
+        """The longest time without a credit that ended after this instant."""
+        statement = text(
+            "SELECT COALESCE(EXTRACT(epoch FROM MAX(pause)), 0) FROM (SELECT credited_at, "
+            "credited_at - LAG(credited_at) OVER (ORDER BY credited_at) AS pause FROM batch WHERE state = 'done') "
+            "AS credit WHERE credited_at >= :since"
+        )
+        with self.database.reading() as tx:
+            return float(tx.connection.execute(statement, {"since": since}).scalar_one())
 
     def recovery_s(self, under_way: Sequence[Stretch], *, since: float) -> float:
         """How long it took, from `since` on the monotonic clock, until each of these lines had its voucher.

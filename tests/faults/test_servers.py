@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ SHORT = Scale(faults=1, families=FAMILIES, batch_lines=BATCH_LINES)
 LONG = Scale(faults=2, families=1_600_000, batch_lines=None)
 #: Promised: so long after any of these, with the settings as they come, vouchers are credited again.
 RECOVERS_WITHIN_S = 30
+#: Between two credits, of a fault that nobody complains of: without one there are many a second.
+PAUSE_S = 2
 
 
 @pytest.fixture
@@ -116,8 +119,12 @@ def test_month_survives_and_recovers_soon(
         for _ in range(scale.faults):
             fleet.go_on()
             under_way = fleet.under_way()
+            struck_at, complaints, messages = datetime.now(UTC), fleet.complaints(), fleet.messages()
             fault(fleet)
+            lost = messages and not messages & fleet.messages()
             recovery_s.append(fleet.recovery_s(under_way, since=time.monotonic()))
+            hit = lost or fleet.complaints() != complaints or fleet.pause_s(struck_at) > PAUSE_S
+            assert hit, "the fault hit nobody"
             _assert_work_is_left(fleet, scale)
         _assert_survived(fleet, f"real: {fault.__name__.replace('_', ' ')}", recovery_s, record_fault)
 
