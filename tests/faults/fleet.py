@@ -186,10 +186,14 @@ class Fleet:
 
     def restart_postgresql(self) -> None:
         """Stopped immediately, whatever is being committed, and started again once it is gone."""
+        self.stop_postgresql()
+        self.postgresql.start()
+
+    def stop_postgresql(self) -> None:
+        """Immediately; returns once it is gone."""
         master = self.postgresql_processes()[0]
         os.kill(master, signal.SIGQUIT)
         until(lambda: not Path(f"/proc/{master}").exists() or _is_zombie(master), what="the end of PostgreSQL")
-        self.postgresql.start()
 
     def postgresql_processes(self) -> list[int]:
         """The server's own, and every session's."""

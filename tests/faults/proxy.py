@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 LIMIT_S = 10
+POLL_S = 0.01
 
 
 class Proxy:
@@ -55,6 +56,10 @@ class Proxy:
         """As hold_replies, beginning with the first reply that has this in it."""
         self._content, self._mode = content, "watch"
 
+    def hold_commits(self) -> None:
+        """Everything passes but PostgreSQL's COMMIT, which waits until the mode changes."""
+        self._mode = "commits"
+
     def black_hole(self) -> None:
         """Everything is acknowledged, and nothing arrives."""
         self._mode = "hole"
@@ -80,20 +85,25 @@ class Proxy:
         self.cut_off += len(self._writers) // 2
         for writer in list(self._writers):
             writer.transport.abort()
+        await asyncio.sleep(0)  # who was accepted a moment ago begins: a task that never began closes nothing
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._forward(reader, writer)
+        finally:  # also of one that is cancelled before it is connected
+            writer.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._mode == "cut":
             self.cut_off += 1
-            writer.transport.abort()
             return
         try:
             there, back = await self._connect()
         except OSError:  # the server is away: so is what stands in front of it
-            writer.transport.abort()
             return
         self._writers |= {writer, back}
         try:
@@ -101,8 +111,7 @@ class Proxy:
                 await asyncio.gather(self._pump(reader, back, reply=False), self._pump(there, writer, reply=True))
         finally:
             self._writers -= {writer, back}
-            for each in (writer, back):
-                each.transport.abort()
+            back.transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self._target, int):
@@ -114,6 +123,8 @@ class Proxy:
             if self._mode == "delay":
                 self.delayed += len(chunk)
                 await asyncio.sleep(self._delay_s)
+            while self._mode == "commits" and not reply and b"COMMIT" in chunk:
+                await asyncio.sleep(POLL_S)
             if self._mode == "watch" and reply and self._content in chunk:
                 self._mode = "hold"
             if self._mode == "hole" or (self._mode == "hold" and reply):

@@ -7,6 +7,7 @@ happens (a commit, a credit, a notice), and nobody hears of it.
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,43 @@ def test_stores_behind_a_bad_link_are_told_once_by_id(
     assert all(same)  # a store that drops an id it has seen misses nothing
 
 
+#: A credit whose worker has asked for its commit: only commits are held, so nothing else makes it wait so long.
+CREDITS_IN_MID_COMMIT = (
+    "SELECT COUNT(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.relation = 'voucher'::regclass "
+    "AND l.mode = 'RowExclusiveLock' AND a.state = 'idle in transaction' AND a.state_change < now() - interval '1 s'"
+)
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["before it arrives", "before its answer"])
+def test_month_survives_a_stop_of_postgresql_in_mid_commit(
+    servers_from: str, tmp_path: Path, *, arrives: bool, record_fault: Callable[[Row], None]
+) -> None:
+    """The workers cannot tell one from the other: they hear of neither, and only in one are the vouchers there."""
+    count = "SELECT COUNT(*) FROM voucher"
+    with Fleet.open(tmp_path, servers_from=servers_from, proxied=True) as fleet:
+        fleet.begin()
+        under_way = fleet.under_way()
+        link = fleet.links["postgresql"]
+        _hold_a_credit_in_mid_commit(fleet, link)
+        before = fleet.count(count)
+        if arrives:
+            link.hold_replies()
+            until(lambda: fleet.count(count) > before, what="vouchers that nobody heard of")
+        fleet.stop_postgresql()
+        link.cut()
+        fleet.postgresql.start()
+        assert (fleet.count(count) > before) == arrives
+        link.pass_on()
+        recovery_s = fleet.recovery_s(under_way, since=time.monotonic())
+        fleet.finish()
+        when = "before its answer" if arrives else "before it arrives"
+        row = fleet.found(f"PostgreSQL stopped in mid-commit, {when}", recovery_s=(recovery_s,))
+
+    record_fault(row)
+    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert recovery_s < RECOVERS_WITHIN_S["postgresql"]
+
+
 def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
     servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
 ) -> None:
@@ -163,6 +201,20 @@ def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
     assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
     assert unasked == []
     assert 1 < most <= CALLS_MAX  # over all processes; eight threads with a batch each would make many more
+
+
+def _hold_a_credit_in_mid_commit(fleet: Fleet, link: Proxy) -> None:
+    """Again, until one is held: every worker may be committing a take instead."""
+
+    def held() -> bool:
+        link.hold_commits()
+        with suppress(TimeoutError):
+            until(lambda: fleet.count(CREDITS_IN_MID_COMMIT), what="a credit in mid-commit", within_s=3)
+            return True
+        link.pass_on()
+        return False
+
+    until(held, what="a credit held in mid-commit")
 
 
 def _suffer(link: Proxy, trouble: Callable[[Proxy], float]) -> None:
