@@ -50,6 +50,10 @@ def black(link: Proxy) -> float:
     return DATABASE_S + 2
 
 
+#: Of an issuer that fails: a send in seven goes wrong, and half of the others are slow.
+ISSUER_FAULTS = {
+    "lost_before": "4%", "lost_after": "4%", "error_after": "2%", "wrong_echo": "2%", "too_many": "2%", "slow": "50%",
+}  # fmt: skip
 #: What an issuer takes at once. A batch has more lines.
 CALLS_MAX = 4
 #: In each city. So many that they are not all told before the end of a trouble that only makes them slow.
@@ -168,13 +172,9 @@ def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
     servers_from: str, tmp_path: Path, long_campaign: bool, record_fault: Callable[[Row], None]
 ) -> None:
     """Several processes over one issuer whose answers are late, contradict, or never come; and workers that die."""
-    faults = {
-        "lost_before": "4%", "lost_after": "4%", "error_after": "2%", "wrong_echo": "2%", "too_many": "2%",
-        "slow": "50%",
-    }  # fmt: skip
     times = 20 if long_campaign else 3
     with Fleet.open(
-        tmp_path, servers_from=servers_from, count=200 + 150 * times, issuer_faults=faults, calls_max=CALLS_MAX,
+        tmp_path, servers_from=servers_from, count=200 + 150 * times, issuer_faults=ISSUER_FAULTS, calls_max=CALLS_MAX,
         batch_lines=2 * CALLS_MAX, proxied=True,
     ) as fleet:  # fmt: skip
         fleet.start("scheduler")
@@ -201,6 +201,30 @@ def test_killed_and_frozen_workers_credit_once_at_an_issuer_that_fails(
     assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
     assert unasked == []
     assert 1 < most <= CALLS_MAX  # over all processes; eight threads with a batch each would make many more
+
+
+def test_crash_of_postgresql_under_an_issuer_that_fails_credits_once(
+    servers_from: str, tmp_path: Path, record_fault: Callable[[Row], None]
+) -> None:
+    """What was sent has left this host, whatever the workers could still record of its answer."""
+    with Fleet.open(tmp_path, servers_from=servers_from, count=FAMILIES // 2, issuer_faults=ISSUER_FAULTS) as fleet:
+        assert fleet.issuer is not None
+        fleet.begin()
+        under_way, complaints = fleet.under_way(), fleet.complaints()
+        fleet.crash_postgresql()
+        since = time.monotonic()
+        fleet.go_on()
+        fleet.issuer.set_faults({})
+        recovery_s = fleet.recovery_s(under_way, since=since)
+        assert fleet.complaints()["tick.failed"] > complaints["tick.failed"], "the crash hit nobody"
+        fleet.finish()
+        row = fleet.found("PostgreSQL crashed at an issuer that fails", recovery_s=(recovery_s,))
+        unasked = fleet.issuer.unasked
+
+    record_fault(row)
+    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert recovery_s < RECOVERS_WITHIN_S["issuer"]
+    assert unasked == []
 
 
 def _hold_a_credit_in_mid_commit(fleet: Fleet, link: Proxy) -> None:
