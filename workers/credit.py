@@ -80,10 +80,13 @@ WHERE id = :batch_id AND token = :token AND state = 'open'
 """)
 
 RETURN_BATCH = Query("""
--- return_batch: end a lease without success; :given_back is 1 where the attempt is not counted
+-- return_batch: end a lease without success; :given_back is 1 where the attempt is not counted, :keeps_place where the
+-- database was away: the first time such a batch does not wait behind all that its run has never sent
 UPDATE batch SET token = NULL, lease_until = NULL,
                  attempts = CASE WHEN attempts > 0 THEN attempts - :given_back ELSE 0 END,
-                 next_attempt_at = :next_attempt_at, last_error = :last_error,
+                 next_attempt_at = CASE WHEN :keeps_place = 1 AND given_back_at IS NULL THEN next_attempt_at
+                                        ELSE :next_attempt_at END,
+                 last_error = :last_error,
                  given_back_at = CASE WHEN :given_back = 1 THEN COALESCE(given_back_at, :now) ELSE given_back_at END
 WHERE id = :batch_id AND token = :token
 """)
@@ -190,8 +193,9 @@ def return_batch(
         reraise=True,
     )
     since = retrying(
-        _return, database, lease, error=f"{type(error).__name__} {sqlstate}".strip(), given_back=given_back
-    )
+        _return, database, lease, error=f"{type(error).__name__} {sqlstate}".strip(), given_back=given_back,
+        keeps_place=isinstance(error, AWAY_ERRORS),
+    )  # fmt: skip
     return Failure(type(error).__name__, sqlstate, constraint, given_back, since)
 
 
@@ -199,8 +203,8 @@ def release_lease(database: Database, lease: Lease) -> None:
     """Let go of a batch that turned out to be stopped or paused, so that a cancel need not wait for the lease."""
     with database.transaction() as tx:
         tx.execute(
-            RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=1, next_attempt_at=tx.now, now=tx.now,
-            last_error="",
+            RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=1, keeps_place=0, last_error="",
+            next_attempt_at=tx.now, now=tx.now,
         )  # fmt: skip
 
 
@@ -243,12 +247,13 @@ def _untake(database: Database, lease: Lease, error: Exception, *, stopping: thr
 
 
 def _return(
-    database: Database, lease: Lease, *, error: str, given_back: bool, wait_s: int = RETRY_AFTER_S
-) -> datetime | None:
+    database: Database, lease: Lease, *, error: str, given_back: bool, wait_s: int = RETRY_AFTER_S,
+    keeps_place: bool = False,
+) -> datetime | None:  # fmt: skip
     with database.transaction() as tx:
         tx.execute(
-            RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=int(given_back), last_error=error,
-            next_attempt_at=tx.now + seconds(wait_s), now=tx.now,
+            RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=int(given_back),
+            keeps_place=int(keeps_place), last_error=error, next_attempt_at=tx.now + seconds(wait_s), now=tx.now,
         )  # fmt: skip
         batch = tx.find(Batch, Batch.id == lease.batch_id)
         since = batch.given_back_at if batch else None

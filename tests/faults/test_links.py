@@ -21,7 +21,7 @@ from tests.waiting import pass_really, until
 
 pytestmark = pytest.mark.timeout(3600)
 #: Once the link works again. An issuer that did not answer is left alone for 20 s, then probed.
-RECOVERS_WITHIN_S = {"postgresql": 30, "redis": 30, "issuer": 60}
+RECOVERS_WITHIN_S = {"postgresql": 30, "redis": 30, "issuer": 90}
 #: A store that failed is tried again after 10 s, then after a minute.
 TOLD_WITHIN_S = 150
 

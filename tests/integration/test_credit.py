@@ -226,6 +226,25 @@ def test_trouble_of_the_place_gives_the_attempt_back(database: Database) -> None
     assert (batch.attempts, batch.token, batch.state) == (0, None, BatchState.OPEN)
 
 
+def test_batch_that_the_database_left_keeps_its_place_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a restart struck is sent before a million other families, but not again and again."""
+    monkeypatch.setattr(dispatch_module, "WINDOW", 1)
+    programme = a_programme(database)
+    families(database, programme, 40, location=TIJUANA)
+    run = a_released_run(database, programme)
+    struck = batches_of(database, run)[0]
+
+    def sent_after_a_strike() -> bool:
+        lease = take_batch(database, struck.id)
+        assert lease is not None
+        return_batch(database, lease, OperationalError("x", {}, Exception("gone")))
+        expire_stamps(database)
+        with database.transaction() as tx:
+            return stamp_batches(tx) == [struck.id]
+
+    assert [sent_after_a_strike(), sent_after_a_strike()] == [True, False]
+
+
 def test_error_of_the_data_keeps_the_attempt(installation: Installation) -> None:
     programme = a_programme(installation.database)
     families(installation.database, programme, 10, location=TIJUANA)
