@@ -1,17 +1,18 @@
 """Crediting through an outside issuer: whatever it answers, one credit a line at most, and an end for every line."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from models.doubts import ASK_AGAIN
+from models.deadlines import steady_s
+from models.doubts import ASK_AGAIN, SEND_LAG, is_window_over
 from models.messages import CreditBatch
 from models.states import BatchState, CallKind, CaseReason, RunState
 from models.tables import Answer, Batch, Intent, Issuer, Run
@@ -40,9 +41,9 @@ from tests.waiting import until
 from workers.credit import FINISH_BATCH, take_batch
 from workers.issuers.answers import Absent, Credit, Unknown
 from workers.issuers.answers import Answer as IssuersAnswer
-from workers.issuers.calls import Line, Work, _record_answers, _record_intents, begin
+from workers.issuers.calls import CALLS_START_WITHIN_S, Line, Work, _record_answers, _record_intents, begin, call_for
 from workers.issuers.http import IssuerClient
-from workers.issuers.simulated import SimulatedIssuer
+from workers.issuers.simulated import Served, SimulatedIssuer
 from workers.issuers.slots import BREAKER_FAILURES
 from workers.outside import AnswersChanged, settle
 
@@ -386,6 +387,72 @@ def test_worker_told_to_stop_calls_no_more_and_puts_back_what_it_holds(installat
         assert len(vouchers_of(installation.database, run)) == 3
 
 
+def test_worker_whose_lease_began_too_long_ago_calls_no_more_and_another_credits(installation: Installation) -> None:
+    """It was frozen between its take and its calls: what it sent now might arrive after its issuer's last word."""
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=3) as run:
+        frozen = _take(installation, run, late_s=CALLS_START_WITHIN_S)
+        assert frozen.needs_calls
+
+        call_for(installation.database, frozen, token="rehearsal")
+        outcome = settle(installation.database, frozen, key_version=1)
+
+        assert (outcome.credited, outcome.put_off, outcome.error) == (None, 3, "not called")
+        assert issuer.requests == 0
+        with installation.database.reading() as tx:
+            assert tx.list(Intent) == []  # none is in doubt
+        put_back = batches_of(installation.database, run)[0]
+        assert (put_back.state, put_back.attempts, put_back.token) == (BatchState.OPEN, 0, None)
+
+        work(installation, run, rounds=2)
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == issuer.requests == 3
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+
+
+def test_batch_whose_time_for_calls_runs_out_is_settled_as_far_as_it_came_and_another_credits_the_rest(
+    installation: Installation,
+) -> None:
+    def time_runs_out(_served: Served) -> None:
+        if issuer.requests == 4:
+            slow.calls_until = 0
+
+    with (
+        SimulatedIssuer(watch=time_runs_out) as issuer,
+        a_month(installation, issuer, calls_max=1) as run,  # one call after another
+    ):
+        slow = _take(installation, run)
+
+        call_for(installation.database, slow, token="rehearsal")
+        outcome = settle(installation.database, slow, key_version=1)
+
+        assert issuer.requests == len(vouchers_of(installation.database, run)) == 4
+        assert outcome.put_off == 6
+        rest = [batch for batch in batches_of(installation.database, run) if batch.state == BatchState.OPEN]
+        assert [(batch.lines, batch.attempts) for batch in rest] == [(6, 0)]
+        assert cases_of(installation.database, run) == []
+
+        pass_time(installation.database)
+        work(installation, run, rounds=2)
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == issuer.requests == 10
+        assert run_again(installation.database, run).state == RunState.COMPLETED
+
+
+def test_issuer_that_asks_for_patience_is_not_called_again_after_the_time_for_calls() -> None:
+    """One call may be tried three times; a try is a call, too."""
+    with SimulatedIssuer({"too_many": "all"}) as issuer:
+        asyncio.run(_send(issuer.url, Credit("a1" * 32, 1, "MXN"), until=steady_s() + 0.5))
+
+        assert issuer.requests == 1  # which asked for a second
+
+
+def test_window_of_a_line_is_over_for_a_send_that_may_start_as_late_as_its_lease_allows() -> None:
+    sent = datetime(2026, 12, 1, tzinfo=UTC)
+    ends = sent + timedelta(hours=1)
+
+    assert SEND_LAG.total_seconds() > CALLS_START_WITHIN_S
+    assert not is_window_over(sent, timedelta(hours=1), now=ends - SEND_LAG - timedelta(seconds=1))
+    assert is_window_over(sent, timedelta(hours=1), now=ends - SEND_LAG)
+
+
 def test_calls_under_way_stay_within_the_issuers_limit(installation: Installation) -> None:
     with (
         SimulatedIssuer({"slow": "all"}, slow_s=0.05) as issuer,
@@ -579,19 +646,20 @@ def test_nothing_of_a_family_reaches_the_issuer(installation: Installation) -> N
     assert all(len(reference) == 64 and set(reference) <= set("0123456789abcdef") for reference in seen)
 
 
-def _take(installation: Installation, run: Run) -> Work:
-    """A worker's hold on the run's first batch, before any call."""
+def _take(installation: Installation, run: Run, *, late_s: int = 0) -> Work:
+    """A worker's hold on the run's first batch, before any call; by its clock it began so long ago."""
     lease = take_batch(installation.database, batches_of(installation.database, run)[0].id)
     assert lease is not None
     place = installation.place
+    lease = replace(lease, began=lease.began - late_s)
     work = begin(installation.database, lease, keys=place.reference_keys, stopping=place.stopping)
     assert work is not None
     return work
 
 
-async def _send(url: str, credit: Credit) -> IssuersAnswer:
+async def _send(url: str, credit: Credit, *, until: float | None = None) -> IssuersAnswer:
     async with IssuerClient.open(url, "rehearsal", calls=1) as client:
-        return await client.send(credit, until=time.monotonic() + 5)
+        return await client.send(credit, until=until or steady_s() + 5)
 
 
 def _retry(installation: Installation, run: Run) -> None:
