@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,19 @@ from models.broker import SafeRedisBroker, make_broker, redis_client, send
 from models.deadlines import SHUTDOWN_S
 from models.log import Log
 from models.messages import CREDIT_QUEUE, QUARANTINE_ACTOR, CreditBatch
+from models.states import RunState
+from models.storage import Database
 from tests import servers
-from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from tests.builders import TIJUANA, a_programme, a_released_run, families, run_again, vouchers_of
 from tests.commands import end, kill, start
 from tests.faults.proxy import Proxy, proxied_redis, redis_socket
 from tests.faults.report import Row
 from tests.installation import Installation
-from tests.ledger import assert_books_agree
+from tests.ledger import assert_books_agree, expire_stamps, pass_time
+from tests.races import failing_at
 from tests.waiting import until
 from workers import watchdog
+from workers.credit import INSERT_VOUCHERS
 from workers.watchdog import Watchdog, dead_threads
 
 MESSAGES = 6
@@ -229,25 +233,106 @@ def test_foreign_messages_among_a_month_change_nothing_and_name_nobody(
     record_fault(Row(fault="foreign messages among a month's own", runs=len(foreign)))
 
 
-def test_dead_thread_ends_the_process_loudly(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [out_of_memory, read_only, silent], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("profile", ["distributed"])
+def test_actor_that_raises_while_redis_refuses_loses_nothing(
+    own_redis: str,
+    database: Database,
+    database_url: str,
+    tmp_path: Path,
+    fault: Callable[["redis.Redis"], Callable[[], object]],
+) -> None:
+    """L1: Dramatiq's own retry would be lost. Nobody relies on one: the message comes again from the database."""
+    with (
+        Installation.open(
+            tmp_path / "home", database, database_url=database_url, redis_url=own_redis, namespace="raises"
+        ) as installation,
+        redis.Redis(unix_socket_path=redis_socket(own_redis)) as direct,
+    ):
+        programme = a_programme(database, stores=0)
+        families(database, programme, 30, location=TIJUANA)
+        run = a_released_run(database, programme, batch_lines=30)  # one message, one failure
+        ticker = installation.ticker()
+        mend: list[Callable[[], object]] = []
+
+        def refuse_and_raise() -> BaseException:
+            mend.append(fault(direct))
+            return KeyboardInterrupt()  # which no actor catches: what one does catch, it gives back itself
+
+        ticker.work()
+        with ExitStack() as stack:
+            with failing_at(database, INSERT_VOUCHERS, refuse_and_raise):
+                stack.enter_context(installation.workers())
+                until(lambda: _failed(installation), what="an actor that raises")
+            mend[0]()
+            pass_time(database)
+
+            def credited() -> bool:
+                expire_stamps(database)
+                ticker.work()
+                return run_again(database, run).state == RunState.COMPLETED
+
+            until(credited, what="every voucher")
+            until(lambda: not direct.hlen(f"raises:{CREDIT_QUEUE}.msgs"), what="the last acknowledgement")
+
+        assert _failed(installation) == ["KeyboardInterrupt"]
+        assert len(vouchers_of(database, run)) == 30
+        assert_books_agree(database)
+
+
+THREADS: dict[str, Callable[[dramatiq.Worker], Any]] = {
+    "consumer": lambda worker: worker.consumers[CREDIT_QUEUE],
+    "delay consumer": lambda worker: worker.consumers[f"{CREDIT_QUEUE}.DQ"],
+    "worker": lambda worker: worker.workers[0],
+}
+
+
+@pytest.mark.parametrize("thread", THREADS)
+def test_dead_thread_ends_the_process_loudly(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(watchdog, "CHECK_EVERY_S", 0.05)
     with Log.to_file(tmp_path / "log.jsonl", "test") as log:
         guard = Watchdog(log)
-        broker = make_broker(redis_client(redis_url), namespace="watched", middleware=[guard])
+        client = redis_client(redis_url)
+        broker = make_broker(client, namespace="watched", middleware=[guard])
         broker.declare_queue(CREDIT_QUEUE)
-        worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=1)
+        worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
         worker.start()
         assert dead_threads(worker) == []
 
-        worker.consumers[CREDIT_QUEUE].running = False
+        THREADS[thread](worker).running = False
         until(lambda: ended, what="the end of the process")
         worker.stop(timeout=5_000)
         broker.close()
+        client.connection_pool.disconnect(inuse_connections=True)
 
     assert ended[0] == 1
-    assert b'"worker.failed"' in (tmp_path / "log.jsonl").read_bytes()
+    told = [orjson.loads(line) for line in (tmp_path / "log.jsonl").read_bytes().splitlines()]
+    assert (told[0]["event"], told[0]["thread"]) == ("worker.failed", thread.removeprefix("delay "))
+
+
+@pytest.mark.parametrize("thread", ["consumer", "worker"])
+@pytest.mark.parametrize("profile", ["distributed"])
+def test_real_worker_whose_threads_are_dead_ends_with_all_its_processes(
+    installation: Installation, tmp_path: Path, thread: str
+) -> None:
+    """Dead as after an exception that nothing caught; the other kind lives."""
+    dies = f"import dramatiq.worker\ndramatiq.worker.{thread.title()}Thread.run = lambda self: None\n"
+    (tmp_path / "sitecustomize.py").write_text(dies)
+
+    process = start("worker", "--processes", "2", environment=installation.environment | {"PYTHONPATH": str(tmp_path)})
+    try:
+        until(lambda: process.poll() is not None, what="its end")
+        ended = end(process)
+    finally:
+        kill(process)
+
+    assert ended.code == 1
+    told = [orjson.loads(line) for line in ended.out.splitlines()]
+    assert {line["thread"] for line in told if line["event"] == "worker.failed"} == {thread}
 
 
 @pytest.mark.parametrize("profile", ["distributed"], indirect=True)
@@ -291,6 +376,11 @@ def test_worker_told_to_stop_ends_in_time(installation: Installation) -> None:
         assert not [pid for pid in family if _alive(pid)]
     finally:
         kill(process)
+
+
+def _failed(installation: Installation) -> list[object]:
+    """Of attempts that failed: their errors."""
+    return [line["error"] for line in installation.lines() if line["event"] == "attempt.failed"]
 
 
 def _forged(**changed: object) -> bytes:

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import fields
+from pathlib import Path
 
 import dramatiq
 import orjson
@@ -10,9 +11,14 @@ from dramatiq.brokers.stub import StubBroker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.broker import MESSAGE_BYTES_MAX, StrictEncoder
+from models.broker import MESSAGE_BYTES_MAX, StrictEncoder, embedded_client
+from models.log import Log
 from models.messages import ALL_MESSAGES, QUARANTINE_ACTOR, CreditBatch, arguments
+from models.settings import Settings
 from workers import actors
+from workers.attempts import AttemptLog
+from workers.serve import worker_broker
+from workers.watchdog import Watchdog
 
 
 def test_actor_parameters_are_the_message_fields() -> None:
@@ -24,6 +30,15 @@ def test_actor_parameters_are_the_message_fields() -> None:
         actor = broker.actors[message.ACTOR]
         assert [field.name for field in fields(message)] == list(inspect.signature(actor.fn).parameters)
         assert actor.queue_name == message.QUEUE
+
+
+def test_workers_have_no_middleware_but_ours() -> None:
+    """A retry of Dramatiq's is lost where Redis refuses it; its time limit falls between an answer and its commit."""
+    settings = Settings(home=Path("/nowhere"), database_url="", redis_url="", namespace="unit")
+
+    broker = worker_broker(embedded_client(), settings, Log.to_stdout("unit"))
+
+    assert [type(each) for each in broker.middleware] == [Watchdog, AttemptLog]
 
 
 ID = "0d5a7c2e-8f1b-4c3d-9e6f-7a8b9c0d1e2f"
