@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 import dramatiq
 import redis
@@ -77,6 +78,7 @@ def serve(*, processes: int, threads: int, redis_url: str) -> int:
 def start() -> None:
     """In each worker process: build everything, and set the broker that Dramatiq then consumes from."""
     _die_with_parent()
+    _end_once()
     _silence_dramatiq()
     settings = read_settings()
     database = Database(settings.database)
@@ -126,6 +128,21 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != _master:  # it died before this could be told
         os._exit(int(Exit.FAILED))
+
+
+def _end_once() -> None:
+    """systemd tells each process of a service to end, and the master tells its workers once more.
+
+    By the second signal Dramatiq breaks off what the first lets it finish.
+    """
+    end = signal.getsignal(signal.SIGTERM)  # Dramatiq's
+    assert callable(end)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _silence_dramatiq() -> None:

@@ -30,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from models import deadlines
 from models.broker import SafeRedisBroker, embedded_client, make_broker, redis_client, send
 from models.calendar import local_cycle, zone
-from models.deadlines import ISSUER_CALL_S, REDIS_S, SHUTDOWN_S, STOP_S, STORE_CALL_S, steady_s
+from models.deadlines import ISSUER_CALL_S, LEASE_S, REDIS_S, SHUTDOWN_S, STOP_S, STORE_CALL_S, steady_s
 from models.events import Observed
 from models.log import Log
 from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, CreditBatch, SendNotice
@@ -50,7 +50,7 @@ from tests.builders import (
 )
 from tests.commands import end, kill, start
 from tests.fakes import FakeStore
-from tests.faults.fleet import Fleet
+from tests.faults.fleet import Fleet, signal_group
 from tests.faults.report import Row
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
@@ -136,7 +136,7 @@ def test_worker_told_to_stop_while_redis_is_frozen_ends_in_time(
         until(lambda: len(done) >= 2, what="work whose acknowledgement fails")
 
         began = time.monotonic()
-        worker.stop(timeout=SHUTDOWN_S * 1000)
+        worker.stop(timeout=LEASE_S * 1000)  # as serve has it
         took_s = time.monotonic() - began
 
     # Measured: 3 to 6 s, a time-out of Redis and the pause before a new consumer; over 20 s where acks are repeated.
@@ -145,25 +145,70 @@ def test_worker_told_to_stop_while_redis_is_frozen_ends_in_time(
     record_fault(Row(fault="worker told to stop while Redis is frozen", runs=1))
 
 
-def test_services_told_to_stop_while_postgresql_is_frozen_end_in_time(servers_from: str, tmp_path: Path) -> None:
-    """Statements under way are given up by their deadlines, or left, and no further one begins."""
+FREEZABLE: dict[str, Callable[[Fleet], list[int]]] = {
+    "postgresql": Fleet.postgresql_processes,
+    "redis": lambda fleet: [fleet.redis_process.pid],
+}
+
+
+@pytest.mark.parametrize("server", FREEZABLE)
+def test_services_told_to_stop_while_a_server_is_frozen_end_in_time(
+    servers_from: str, tmp_path: Path, server: str
+) -> None:
+    """What is under way is given up by its deadlines, or left, and nothing further begins."""
     with Fleet.open(tmp_path, servers_from=servers_from) as fleet:
         fleet.begin()
-        frozen = fleet.postgresql_processes()
+        frozen = FREEZABLE[server](fleet)
         _signal(frozen, signal.SIGSTOP)
         try:
             services = {"scheduler": fleet.processes[0], "worker": fleet.workers[0]}
-            began = time.monotonic()
-            for service in services.values():
-                service.terminate()
-            took_s: dict[str, float] = {}
-            with suppress(TimeoutError):
-                until(lambda: _note_ends(services, took_s, began), what="their end", within_s=STOP_S)
+            took_s = _stop(services, kubernetes)
         finally:
             _signal(frozen, signal.SIGCONT)
 
     assert {name: service.returncode for name, service in services.items()} == {"scheduler": 0, "worker": 0}
     assert max(took_s.values()) < SHUTDOWN_S + SLACK_S, took_s
+
+
+def kubernetes(service: "subprocess.Popen[bytes]") -> None:
+    """Tells the first process; a worker's tells its own."""
+    service.terminate()
+
+
+def systemd(service: "subprocess.Popen[bytes]") -> None:
+    """Tells every process (KillMode=control-group); a worker's first one tells the others once more."""
+    signal_group(service, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("tell", [kubernetes, systemd], ids=lambda tell: tell.__name__)
+def test_busy_services_told_to_stop_leave_nothing_in_hand(
+    servers_from: str,
+    tmp_path: Path,
+    tell: Callable[["subprocess.Popen[bytes]"], None],
+    record_fault: Callable[[Row], None],
+) -> None:
+    """At an issuer that takes its time: what is called for is settled, and the rest is left to others."""
+    with Fleet.open(
+        tmp_path, servers_from=servers_from, count=240, issuer_faults={"slow": "all"}, calls_max=8, batch_lines=40
+    ) as fleet:
+        assert fleet.issuer is not None
+        services = {"scheduler": fleet.start("scheduler"), "worker": fleet.start("worker", "--threads", "4")}
+        until(lambda: fleet.credited() > 0 and fleet.takes(), what="a month at work", within_s=60)
+        took_s = _stop(services, tell)
+        in_hand, left = fleet.takes(), fleet.families - fleet.credited()
+        fleet.supervise()  # by others
+        fleet.finish()
+        row = fleet.found(f"busy services told to stop as by {tell.__name__}")
+        sends = set(fleet.issuer.sends.values())
+
+    record_fault(row)
+    assert took_s.keys() == services.keys()
+    assert max(took_s.values()) < SHUTDOWN_S + SLACK_S, took_s
+    assert {name: service.returncode for name, service in services.items()} == {"scheduler": 0, "worker": 0}
+    assert in_hand == set()
+    assert left > 0
+    assert (row.doubled, row.lost, row.surplus) == (0, 0, 0)
+    assert sends == {1}  # no call was broken off
 
 
 @pytest.mark.parametrize("profile", ["embedded"])
@@ -194,11 +239,24 @@ def closing_sqlite(database: Database) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def _note_ends(services: Mapping[str, "subprocess.Popen[bytes]"], took_s: dict[str, float], began: float) -> bool:
-    for name, service in services.items():
-        if service.poll() is not None:
-            took_s.setdefault(name, time.monotonic() - began)
-    return took_s.keys() == services.keys()
+def _stop(
+    services: Mapping[str, "subprocess.Popen[bytes]"], tell: Callable[["subprocess.Popen[bytes]"], None]
+) -> dict[str, float]:
+    """Tell all of them, and wait as long as an operator would. How long each took that ended."""
+    took_s: dict[str, float] = {}
+    began = time.monotonic()
+    for service in services.values():
+        tell(service)
+
+    def ended() -> bool:
+        for name, service in services.items():
+            if service.poll() is not None:
+                took_s.setdefault(name, time.monotonic() - began)
+        return took_s.keys() == services.keys()
+
+    with suppress(TimeoutError):
+        until(ended, what="their end", within_s=STOP_S)
+    return took_s
 
 
 def _signal(pids: Sequence[int], number: int) -> None:

@@ -2,14 +2,19 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text, update
 
 from models.sightings import seen_lately
+from models.storage import Database
+from models.tables import Programme
 from scheduler import loop
 from scheduler.loop import tick_until_stopped
 from scheduler.tick import Ticker, TickResult
-from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from tests.builders import TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
+from tests.commands import kill, start
 from tests.installation import Installation
 from tests.waiting import until
 
@@ -46,6 +51,52 @@ def test_scheduler_is_seen_by_the_half_that_follows_runs(installation: Installat
     assert seen_lately(installation.database, "scheduler") == 0
     ticker.work()
     assert seen_lately(installation.database, "scheduler") == 1
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_scheduler_service_sends_what_is_released_while_it_plans_for_hours(installation: Installation) -> None:
+    """The command itself: one half stands in a plan that does not end, the other one goes on."""
+    database = installation.database
+    now = installation.clock.now = datetime.now(UTC)
+    released, planned = (a_programme(database, code=code) for code in ("northern-mexico", "later"))
+    with database.transaction() as tx:
+        tx.connection.execute(update(Programme).values(payday_time="00:00"))
+    cycle = families_due(database, released, 20, now=now)
+    installation.ticker().decide()
+    families(database, planned, 20, location=TIJUANA, first_cycle=cycle, prefix="L")
+    with database.transaction() as tx:
+        tx.connection.execute(text(PLANS_FOR_HOURS))
+
+    process = start("scheduler", environment=installation.environment)
+    try:
+        until(lambda: _plans(database), what="the plan")
+        until(lambda: _unsent(database) == 0, what="messages for every batch")
+        assert _plans(database)
+    finally:
+        kill(process)
+
+
+PLANS_FOR_HOURS = """
+CREATE FUNCTION plan_for_hours() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(7200); RETURN NULL; END';
+CREATE TRIGGER plans_for_hours BEFORE INSERT ON disbursement EXECUTE FUNCTION plan_for_hours();
+"""
+
+
+def _plans(database: Database) -> int:
+    return _count(
+        database,
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'",
+    )
+
+
+def _unsent(database: Database) -> int:
+    assert _count(database, "SELECT COUNT(*) FROM batch") > 0
+    return _count(database, "SELECT COUNT(*) FROM batch WHERE stamped_at IS NULL")
+
+
+def _count(database: Database, statement: str) -> int:
+    with database.reading() as tx:
+        return int(tx.connection.execute(text(statement)).scalar_one())
 
 
 def test_half_that_fails_while_the_other_is_stuck_ends_the_process(
