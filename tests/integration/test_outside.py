@@ -1,11 +1,13 @@
 """Crediting through an outside issuer: whatever it answers, one credit a line at most, and an end for every line."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
@@ -34,8 +36,9 @@ from tests.builders import (
     transferred_minor,
     vouchers_of,
 )
+from tests.commands import despensa
 from tests.installation import Installation
-from tests.ledger import age_calls, assert_books_agree, expire_lease, pass_time
+from tests.ledger import age_calls, assert_books_agree, credits_by_reference, expire_lease, pass_time
 from tests.races import failing_at
 from tests.waiting import until
 from workers.credit import FINISH_BATCH, take_batch
@@ -502,6 +505,36 @@ def test_beyond_the_key_window_nothing_is_sent_and_a_person_resolves(installatio
         assert set(issuer.sends.values()) == {1}
 
 
+@pytest.mark.parametrize("profile", ["embedded"])
+def test_restored_backup_finds_by_reference_what_was_credited_after_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Backed up in mid-month, while one batch is called for and not settled; what came later it knows nothing of."""
+    database = installation.database
+    with SimulatedIssuer() as issuer, a_month(installation, issuer, count=40) as run:
+        settled, in_hand, later, _ = batches_of(database, run)
+        installation.receive(CreditBatch(settled.id))
+        with failing_at(database, FINISH_BATCH, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            installation.receive(CreditBatch(in_hand.id))
+        _copy(Path(str(database.url.database)), tmp_path / "backup.sqlite3")
+        issuer.set_faults({"lost_after": "3", "ask_lost": "all"})
+        installation.receive(CreditBatch(later.id))
+        assert len(issuer.book()) == 30
+
+        database.engine.dispose()
+        _copy(tmp_path / "backup.sqlite3", Path(str(database.url.database)))
+        assert len(vouchers_of(database, run)) == 10
+        issuer.set_faults({})
+        pass_time(database)
+        work(installation, run, rounds=3)
+
+        assert run_again(database, run).state == RunState.COMPLETED
+        ours = credits_by_reference(database, installation.settings.keys)
+        assert ours == {made.reference: made.amount_minor for made in issuer.book()}
+        assert len(ours) == len(vouchers_of(database, run)) == 40
+        assert despensa("run", "reconcile", environment=installation.environment).code == 0
+
+
 def test_cancelled_run_asks_for_what_is_in_doubt_before_it_gives_money_back(installation: Installation) -> None:
     with SimulatedIssuer() as issuer, a_month(installation, issuer, count=20, batch_lines=10) as run:
         batch = batches_of(installation.database, run)[0]
@@ -660,6 +693,12 @@ def _take(installation: Installation, run: Run, *, late_s: int = 0) -> Work:
 async def _send(url: str, credit: Credit, *, until: float | None = None) -> IssuersAnswer:
     async with IssuerClient.open(url, "rehearsal", calls=1) as client:
         return await client.send(credit, until=until or steady_s() + 5)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """All of a SQLite database, as a backup in mid-work does."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 def _retry(installation: Installation, run: Run) -> None:
