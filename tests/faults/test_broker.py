@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import dramatiq
 import orjson
 import pytest
 import redis
+from sqlalchemy import text
 
 from models.broker import SafeRedisBroker, make_broker, redis_client, send
 from models.deadlines import SHUTDOWN_S
@@ -166,22 +167,10 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
     own_redis: str, record_fault: Callable[[Row], None]
 ) -> None:
     """Malformed, forged, of another actor, another version: all quarantined, all good ones done."""
-    ours = {"version": 1, "redis_message_id": NO_ID}
-    bad = [
-        b"", b"\xff\x00", b"[]", b"null", b'{"actor_name":"credit_batch"}', b"x" * 5_000,
-        _forged(actor_name="discard"), _forged(actor_name="quarantine", kwargs={"digest": "Juana", "rule": "Juana"}),
-        _forged(options=ours | {"version": 99}), _forged(options=ours | {"version": -1}),
-        _forged(options=ours | {"version": True}), _forged(options=ours | {"on_success": "pay"}),
-        _forged(options=ours | {"redis_message_id": "Juana"}), _forged(message_id="Juana Núñez, Calle 5"),
-        _forged(kwargs={"batch_id": "Juana"}), _forged(kwargs={"batch_id": 1, "name": "Juana"}),
-        _forged(kwargs={"batch_id": -1}), _forged(kwargs={"batch_id": 2**63}), _forged(args=["Juana"]),
-        _forged(queue_name="notify"), _forged(message_timestamp="Juana"), _forged(Juana=1),
-    ]  # fmt: skip
+    bad = _bad_messages()
     with bench(own_redis) as made:
         consumer = made.worker.consumers[CREDIT_QUEUE]
-        for number, content in enumerate(bad):
-            made.direct.hset(f"bench:{CREDIT_QUEUE}.msgs", f"bad-{number}", content)
-            made.direct.rpush(f"bench:{CREDIT_QUEUE}", f"bad-{number}")
+        _put(made.direct, f"bench:{CREDIT_QUEUE}", bad)
         until(lambda: consumer.consumer is not None, what="a consumer")
         first = consumer.consumer
         made.go.set()
@@ -192,6 +181,48 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
         assert len(made.quarantined) == len(bad)
         assert sorted(set(made.done)) == list(range(1, MESSAGES + 1))
     record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
+
+
+@pytest.mark.parametrize("profile", ["distributed"])
+def test_real_worker_names_nobody_whatever_it_is_sent_and_whoever_fails(installation: Installation) -> None:
+    """In nothing that it prints: the messages name a person, and so does the database, of a family that it refuses."""
+    database = installation.database
+    programme = a_programme(database, stores=0)
+    families(database, programme, 20, location=TIJUANA, prefix="Juana")
+    run = a_released_run(database, programme)
+    with database.transaction() as tx:
+        tx.connection.execute(text(REFUSES_THE_FIRST_FAMILY))
+    bad = _bad_messages()
+    queue = f"{installation.broker.namespace}:{CREDIT_QUEUE}"
+    _put(installation.broker.client, queue, bad)
+    installation.ticker().work()
+
+    process = start("worker", environment=installation.environment)
+    try:
+        until(lambda: not installation.broker.client.hlen(f"{queue}.msgs"), what="the end of all messages")
+        process.terminate()
+        ended = end(process)
+    finally:
+        kill(process)
+
+    told = [orjson.loads(line) for line in ended.out.splitlines()]
+    assert [line["event"] for line in told].count("message.quarantined") == len(bad)
+    assert [line["constraint"] for line in told if line["event"] == "attempt.failed"] == ["no_first_family"]
+    assert len(vouchers_of(database, run)) == 10  # of the other batch
+    everything = ended.out + ended.err + installation.settings.log.read_text()
+    for name in ("juana", "núñez", "n\\u00fa", "calle"):
+        assert name not in everything.lower()
+
+
+REFUSES_THE_FIRST_FAMILY = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE name text;
+BEGIN
+  SELECT h.registration_id INTO name FROM disbursement d JOIN household h ON h.id = d.household_id WHERE d.id = NEW.id;
+  RAISE EXCEPTION 'not %', name USING CONSTRAINT = 'no_first_family', DETAIL = name, ERRCODE = 'check_violation';
+END $$;
+CREATE TRIGGER refuses BEFORE INSERT ON voucher FOR EACH ROW WHEN (NEW.id % 10000000 = 1) EXECUTE FUNCTION refuse();
+"""
 
 
 @pytest.mark.parametrize("profile", ["distributed"], indirect=True)
@@ -381,6 +412,27 @@ def test_worker_told_to_stop_ends_in_time(installation: Installation) -> None:
 def _failed(installation: Installation) -> list[object]:
     """Of attempts that failed: their errors."""
     return [line["error"] for line in installation.lines() if line["event"] == "attempt.failed"]
+
+
+def _put(client: "redis.Redis", queue: str, messages: Sequence[bytes]) -> None:
+    for number, content in enumerate(messages):
+        client.hset(f"{queue}.msgs", f"bad-{number}", content)
+        client.rpush(queue, f"bad-{number}")
+
+
+def _bad_messages() -> list[bytes]:
+    """Each breaks another rule; some name somebody."""
+    ours = {"version": 1, "redis_message_id": NO_ID}
+    return [
+        b"", b"\xff\x00", b"[]", b"null", b'{"actor_name":"credit_batch"}', b"x" * 5_000,
+        _forged(actor_name="discard"), _forged(actor_name="quarantine", kwargs={"digest": "Juana", "rule": "Juana"}),
+        _forged(options=ours | {"version": 99}), _forged(options=ours | {"version": -1}),
+        _forged(options=ours | {"version": True}), _forged(options=ours | {"on_success": "pay"}),
+        _forged(options=ours | {"redis_message_id": "Juana"}), _forged(message_id="Juana Núñez, Calle 5"),
+        _forged(kwargs={"batch_id": "Juana"}), _forged(kwargs={"batch_id": 1, "name": "Juana"}),
+        _forged(kwargs={"batch_id": -1}), _forged(kwargs={"batch_id": 2**63}), _forged(args=["Juana"]),
+        _forged(queue_name="notify"), _forged(message_timestamp="Juana"), _forged(Juana=1),
+    ]  # fmt: skip
 
 
 def _forged(**changed: object) -> bytes:
