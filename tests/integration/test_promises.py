@@ -10,7 +10,7 @@ from models.messages import CreditBatch, SendNotice
 from models.runs import list_summaries
 from models.states import RunState
 from models.storage import Database
-from models.tables import Disbursement, Fund, Household, Run
+from models.tables import Batch, Disbursement, Fund, Household, Run, Voucher
 from scheduler.close import close
 from tests.builders import (
     CYCLE,
@@ -33,13 +33,18 @@ from workers.credit import FINISH_BATCH, INSERT_VOUCHERS
 
 
 def test_promise_1_at_most_one_credit_per_family_programme_and_month(database: Database) -> None:
-    """A unique key says so, not code: a second line is refused whoever inserts it, and so is a second voucher."""
+    """Unique keys say so, not code: whoever inserts them, a second line is refused, and a second voucher of a line."""
     programme = a_programme(database)
     families(database, programme, 1, location=TIJUANA)
     a_released_run(database, programme)
     with database.reading() as tx:
-        line = tx.list(Disbursement)[0]
+        line, batch = tx.list(Disbursement)[0], tx.list(Batch)[0]
+    voucher = insert(Voucher).values(id=line.id, batch_id=batch.id, key_version=1)
+    with database.transaction() as tx:
+        tx.connection.execute(voucher)
 
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(voucher)
     with pytest.raises(IntegrityError), database.transaction() as tx:
         tx.connection.execute(
             insert(Disbursement).values(
@@ -136,9 +141,9 @@ def test_promise_4_the_books_always_balance(installation: Installation) -> None:
 
 
 def test_promise_5_an_answer_that_did_not_come_is_not_a_no(installation: Installation) -> None:
-    """A store that got a notice and whose answer was lost is asked again under the same id, so that it can tell.
+    """A store whose answer says nothing is told again under the same id, by which it can tell.
 
-    Issuers that answer over a network come with their own issue; the closed loop has no answer to lose.
+    No money rests on that. Of issuers, whose answers are money: test_outside.py, test_doubts.py, and the campaign.
     """
     with FakeStore.open() as store:
         store.answers = [500]
