@@ -32,6 +32,8 @@ SEEN_EVERY_S = 60
 ANSWERED_WITHIN_S = 10
 #: How often an idle embedded worker looks for messages: they come from the same process.
 EMBEDDED_POLL_MS = 50
+#: The master looks after its processes once all have booted, or after this; Dramatiq's own is half a minute.
+BOOT_S = 5
 #: SQLite has one writer; a second thread posts notices meanwhile.
 EMBEDDED_THREADS = 4
 _PR_SET_PDEATHSIG = 1
@@ -69,6 +71,7 @@ def serve(*, processes: int, threads: int, redis_url: str) -> int:
         "workers.serve:start",
         *("--processes", str(processes), "--threads", str(threads)),
         *("--worker-shutdown-timeout", str(LEASE_S * 1000), "--skip-logging"),  # then messages are put back
+        *("--worker-fork-timeout", str(BOOT_S * 1000)),
     ]
     code = cli.main(cli.make_argument_parser().parse_args(options))
     translated = {cli.RET_OK: Exit.DONE, cli.RET_IMPORT: Exit.MISUSED, cli.RET_CONNECT: Exit.NO_BROKER}
