@@ -91,7 +91,7 @@ class Fleet:
         """Everything set up, nobody at work yet; all that was started is gone when the context ends.
 
         With `issuer_faults`, be it none, an outside issuer credits, which takes `calls_max` calls at once. With
-        `proxied` everybody is reached through links. None for `batch_lines` leaves it as it comes.
+        `proxied` everybody is reached through links. None for `batch_lines` leaves every setting as it comes.
         """
         with ExitStack() as stack:
             postgresql = stack.enter_context(servers.postgresql(servers_from))
@@ -117,8 +117,9 @@ class Fleet:
                     proxied_postgresql(postgresql.url, links["postgresql"]) if links else postgresql.url
                 ),
                 "DESPENSA_REDIS_URL": proxied_redis(links["redis"]) if links else servers.redis_url(folder),
-                **({} if batch_lines is None else {"DESPENSA_BATCH_LINES": str(batch_lines)}),
             }
+            if batch_lines is not None:
+                environment |= {"DESPENSA_BATCH_LINES": str(batch_lines), "DESPENSA_WORKER_THREADS": "2"}
             fleet = cls(folder, servers_from, postgresql, database, environment, process, count, store, issuer, links)
             fleet._enrol(stores=stores, calls_max=calls_max)
             try:
@@ -130,8 +131,8 @@ class Fleet:
     def begin(self) -> None:
         """Workers and a scheduler; returns when some vouchers exist and most do not."""
         self.start("scheduler")
-        self.start("worker", "--threads", "2")
-        self.start("worker", "--threads", "2")
+        self.start("worker")
+        self.start("worker")
         until(lambda: self.credited() >= BEGUN, what="the first vouchers", within_s=60 + self.families / 5_000)
         assert self.credited() < self.families, "the month was over before its fault"
 
@@ -164,8 +165,7 @@ class Fleet:
         """As systemd would: a service that has ended is started again."""
         for number, process in enumerate(self.processes):
             if process.poll() is not None:
-                words = ("scheduler",) if number == 0 else ("worker", "--threads", "2")
-                self.start(*words)
+                self.start("scheduler" if number == 0 else "worker")
                 self.processes[number] = self.processes.pop()
 
     def restart_redis(self) -> None:

@@ -174,7 +174,7 @@ def test_worker_whose_clock_is_a_minute_fast_only_has_messages_run_twice(
     """
     with Fleet.open(tmp_path, servers_from=servers_from, count=3 * FAMILIES) as fleet:
         fleet.begin()
-        fast = fleet.start("worker", "--threads", "2", python_path=_path_with_a_fast_clock(fleet.folder))
+        fast = fleet.start("worker", python_path=_path_with_a_fast_clock(fleet.folder))
         until(lambda: fleet.attempts(fast), what="the fast worker to be at work")
         until(lambda: _run_by_several(fleet, [*fleet.workers, fast]), what="a message run by two workers")
         assert fleet.credited() < fleet.families, "the month was over before its fault"
