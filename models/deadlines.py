@@ -26,6 +26,8 @@ REDIS_S = 3
 #: One call to an issuer, and one to a store, with all that belongs to it.
 ISSUER_CALL_S = 5
 STORE_CALL_S = 8
+#: One page of an issuer's statement. Nothing waits for it.
+ISSUER_PAGE_S = 60
 
 #: How long a worker owns a batch, or a notice, that it took.
 LEASE_S = 15

@@ -20,9 +20,9 @@ from models.deadlines import steady_s
 from models.keys import KEY_BYTES, Key, KeyRing, credit_reference
 from models.money import AMOUNT_MINOR_MAX
 from models.tables import Issuer
-from workers.issuers import simulated
+from workers.issuers import http, simulated
 from workers.issuers.answers import Credit
-from workers.issuers.http import IssuerClient
+from workers.issuers.http import STATEMENT_PAGE_BYTES_MAX, IssuerClient, NoStatement
 from workers.issuers.simulated import SimulatedIssuer
 
 DOCUMENT = orjson.loads(Path("deploy/issuer-openapi.json").read_bytes())
@@ -251,6 +251,44 @@ def test_our_client_reads_a_statement_of_several_pages(issuer: SimulatedIssuer) 
     connection.close()
 
     assert asyncio.run(read()) == references
+
+
+class SaysNoStatement(SimulatedIssuer):
+    """Something else instead."""
+
+    def __init__(self, said: bytes | None, *, status: int = 200) -> None:
+        super().__init__()
+        self._said, self._status = said, status
+
+    async def _statement(self, request: web.Request) -> web.StreamResponse:
+        if self._said is None:
+            await asyncio.sleep(10)
+        return web.Response(body=self._said, status=self._status)
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "trouble"),
+    [
+        (b'{"credits":[]}', 500, "http 500"),
+        (b"<html>", 200, "JSONDecodeError"),
+        (b"[]", 200, "http 200"),
+        (b'{"credits":null}', 200, "http 200"),
+        (b'{"credits":["' + b"x" * STATEMENT_PAGE_BYTES_MAX + b'"]}', 200, "JSONDecodeError"),
+        (None, 200, "TimeoutError"),
+    ],
+)
+def test_what_is_no_statement_ends_with_an_error_that_says_no_more_than_its_kind(
+    monkeypatch: pytest.MonkeyPatch, said: bytes | None, status: int, trouble: str
+) -> None:
+    monkeypatch.setattr(http, "ISSUER_PAGE_S", 0.5)
+
+    async def read(issuer: SimulatedIssuer) -> None:
+        async with IssuerClient.open(issuer.url, "rehearsal", calls=1) as client:
+            async for _ in client.statement(datetime.now(UTC), datetime.now(UTC)):
+                pass
+
+    with SaysNoStatement(said, status=status) as issuer, pytest.raises(NoStatement, match=f"^{trouble}$"):
+        asyncio.run(read(issuer))
 
 
 def test_our_client_asks_as_published_and_each_answer_that_it_gets_is_as_published(

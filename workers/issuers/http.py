@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from tenacity.wait import wait_base
 
 from models.columns import instant_text
-from models.deadlines import ISSUER_CALL_S, steady_s
+from models.deadlines import ISSUER_CALL_S, ISSUER_PAGE_S, steady_s
 from workers.issuers.answers import ANSWER_BYTES_MAX, Answer, Credit, Response, TryLater, Unknown, of_ask, of_send
 from workers.names import bounded_connector
 
@@ -23,7 +23,6 @@ TRIES_MAX = 3
 _WAIT_S = 0.2
 #: A longer wait than this is left to the database's next attempt.
 PATIENCE_S = 2
-STATEMENT_TIMEOUT_S = 60
 STATEMENT_PAGE_BYTES_MAX = 4_194_304
 
 
@@ -124,7 +123,7 @@ class IssuerClient:
             return Unknown("connection broke")
 
     async def _page(self, query: dict[str, str]) -> _Page:
-        timeout = aiohttp.ClientTimeout(total=STATEMENT_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=ISSUER_PAGE_S, connect=CONNECT_TIMEOUT_S)
         try:
             async with self._session.get(
                 f"{self._url}/v1/statement", params=query, headers=self._headers, allow_redirects=False, timeout=timeout
