@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,12 +82,12 @@ class Sink:
         with self._lock:
             self._reopen_if_rotated()
             # A line that a full disk, or a crash, has cut short is ended first: it must not spoil the next one.
-            rest = memoryview(b"\n" + data if self._torn or self._was_left_torn() else data)
+            rest = memoryview(b"\n" + data if self._is_torn() else data)
             self._torn = True
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
             self._torn = False
-            if self._path is not None:
+            with suppress(OSError):  # a pipe has no place
                 self._end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         return len(data)
 
@@ -126,16 +126,19 @@ class Sink:
             finally:
                 os.close(old)
 
-    def _was_left_torn(self) -> bool:
-        """Whether somebody else wrote since our last line, and was cut off."""
-        if self._path is None or os.fstat(self._descriptor).st_size == self._end:
+    def _is_torn(self) -> bool:
+        """Whether the last line was cut short: ours or, in a file, anybody's."""
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return self._torn
+        if status.st_size == self._end:  # nobody wrote since our last line
             return False
         try:
-            with self._path.open("rb") as file:
+            with Path(f"/proc/self/fd/{self._descriptor}").open("rb") as file:  # its name may be another's by now
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) != b"\n"
-        except OSError:  # it is empty, or no file that can be read
-            return False
+        except OSError:  # it is empty, or may not be read
+            return self._torn
 
 
 def _render(_logger: Any, _method: str, line: Any) -> bytes:

@@ -38,19 +38,32 @@ def instances(path: Path) -> list[str]:
 def test_line_cut_short_on_standard_output_in_a_file_spoils_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service's output may be a file, as under systemd's `append:`."""
+    """A service's output may be a file, as under systemd's `append:`, and all its processes write there."""
     path = tmp_path / "out.jsonl"
-    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    monkeypatch.setattr(os, "dup", lambda _descriptor: output)
-    log = Log.to_stdout("test")
+    monkeypatch.setattr(os, "dup", lambda _descriptor: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+    log, other = Log.to_stdout("test"), Log.to_stdout("other")
     log.observe(WorkerSeen(instance="a"))
-    with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
-        log.observe(WorkerSeen(instance="torn"))
-    log.observe(WorkerSeen(instance="b"))
+    for each in (log, other):
+        with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
+            each.observe(WorkerSeen(instance="torn"))
+        log.observe(WorkerSeen(instance="b"))
     log.sync()
-    os.close(output)
 
-    assert instances(path) == ["a", "b"]
+    assert instances(path) == ["a", "b", "b"]
+
+
+def test_log_may_be_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with Log.to_file(path, "test") as log:
+        log.observe(WorkerSeen(instance="a"))
+        log.observe(WorkerSeen(instance="b"))
+        log.sync()
+        said = os.read(reading, 65_536)
+    os.close(reading)
+
+    assert [orjson.loads(line)["instance"] for line in said.splitlines()] == ["a", "b"]
 
 
 def test_rotation_that_fails_closes_no_file_of_others(tmp_path: Path) -> None:
