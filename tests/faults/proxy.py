@@ -123,7 +123,7 @@ class Proxy:
             if self._mode == "delay":
                 self.delayed += len(chunk)
                 await asyncio.sleep(self._delay_s)
-            while self._mode == "commits" and not reply and b"COMMIT" in chunk:
+            while self._mode == "commits" and not reply and b"COMMIT\0" in chunk:
                 await asyncio.sleep(POLL_S)
             if self._mode == "watch" and reply and self._content in chunk:
                 self._mode = "hold"

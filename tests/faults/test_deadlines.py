@@ -175,7 +175,7 @@ def test_issuer_that_is_reached_at_the_second_try_has_what_the_first_left_of_the
     """A time-out of its own for each try let a call last for nine seconds of a lease of fifteen."""
     with _full_server() as server, ExitStack() as taken:
         began = time.monotonic()
-        freeing = threading.Timer(CONNECT_TIMEOUT_S + 0.5, lambda: taken.enter_context(server.accept()[0]))
+        freeing = threading.Timer(CONNECT_TIMEOUT_S + 0.1, lambda: taken.enter_context(server.accept()[0]))
         freeing.start()
         answer = asyncio.run(_send(f"http://127.0.0.1:{server.getsockname()[1]}"))
         took_s = time.monotonic() - began
