@@ -35,7 +35,7 @@ LEASE_S = 15
 #: An issuer, or a store, may ask us to wait; it is believed so far.
 RETRY_AFTER_S_MAX = 3_600
 
-#: Before a failed or given-back batch is taken again.
+#: Before a failed or given-back batch is taken again, unless the database struck it for the first time.
 RETRY_AFTER_S = 5
 
 #: A worker told to stop finishes what it holds within this: a lease, and the messages it has to put back.

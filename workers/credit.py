@@ -81,7 +81,7 @@ WHERE id = :batch_id AND token = :token AND state = 'open'
 
 RETURN_BATCH = Query("""
 -- return_batch: end a lease without success; :given_back is 1 where the attempt is not counted, :keeps_place where the
--- database was away: the first time such a batch does not wait behind all that its run has never sent
+-- database failed: the first time such a batch does not wait behind all that its run has never sent
 UPDATE batch SET token = NULL, lease_until = NULL,
                  attempts = CASE WHEN attempts > 0 THEN attempts - :given_back ELSE 0 END,
                  next_attempt_at = CASE WHEN :keeps_place = 1 AND given_back_at IS NULL THEN next_attempt_at

@@ -142,7 +142,7 @@ def _end_once() -> None:
     assert callable(end)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: None)
         end(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
