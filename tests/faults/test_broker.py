@@ -18,7 +18,7 @@ from sqlalchemy import text
 from models.broker import SafeRedisBroker, make_broker, redis_client, send
 from models.deadlines import SHUTDOWN_S
 from models.log import Log
-from models.messages import CREDIT_QUEUE, QUARANTINE_ACTOR, CreditBatch
+from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, QUARANTINE_ACTOR, CreditBatch
 from models.states import RunState
 from models.storage import Database
 from tests import servers
@@ -36,6 +36,8 @@ from workers.watchdog import Watchdog, dead_threads
 
 MESSAGES = 6
 NO_ID = "00000000-0000-0000-0000-000000000000"
+#: Where Dramatiq keeps what has to wait. We never have it wait; its consumer is there all the same.
+DELAY_QUEUE = f"{CREDIT_QUEUE}.DQ"
 #: As long as Dramatiq waits before it makes a new consumer, and then some.
 RECOVERS_WITHIN_S = 30
 
@@ -52,14 +54,13 @@ class Bench:
     quarantined: list[str] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
 
-    def held(self) -> int:
+    def held(self, queue: str = "*") -> int:
         """Messages that Redis believes this worker to have in hand."""
-        keys = [key for key in self.direct.scan_iter("bench:__acks__*") if key.endswith(CREDIT_QUEUE.encode())]
-        return sum(int(self.direct.scard(key)) for key in keys)
+        return sum(int(self.direct.scard(key)) for key in self.direct.scan_iter(f"bench:__acks__.*.{queue}"))
 
     def known(self) -> int:
-        """Messages that Redis knows of, waiting or in hand."""
-        return int(self.direct.hlen(f"bench:{CREDIT_QUEUE}.msgs"))
+        """Messages that Redis knows of in any queue, waiting, in hand or dead."""
+        return sum(int(self.direct.hlen(key)) for key in self.direct.scan_iter("bench:*.msgs"))
 
     def until_all_done(self) -> None:
         """Every message was done, none stayed behind, and every thread lives."""
@@ -88,6 +89,7 @@ def bench(url: str, *, proxy: Proxy | None = None) -> Iterator[Bench]:
     def quarantine(digest: str, rule: str) -> None:
         made.quarantined.append(rule)
 
+    broker.declare_queue(NOTIFY_QUEUE)
     for number in range(1, MESSAGES + 1):
         send(broker, CreditBatch(number))
     worker.start()
@@ -163,23 +165,27 @@ def test_fetch_whose_answer_is_lost_strands_nothing(own_redis: str, record_fault
     record_fault(Row(fault="answer to a fetch lost", runs=1))
 
 
+@pytest.mark.parametrize("queue", [CREDIT_QUEUE, NOTIFY_QUEUE, DELAY_QUEUE])
 def test_bad_messages_harm_no_others_and_leave_nothing_behind(
-    own_redis: str, record_fault: Callable[[Row], None]
+    own_redis: str, record_fault: Callable[[Row], None], queue: str
 ) -> None:
-    """Malformed, forged, of another actor, another version: all quarantined, all good ones done."""
-    bad = _bad_messages()
+    """Malformed, forged, of another actor, another version: all quarantined, all good ones done.
+
+    Whatever queue they are in, which most of them do not name; nor does the good one that lies behind them.
+    """
+    bad, behind = _bad_messages(), MESSAGES + 1
     with bench(own_redis) as made:
-        consumer = made.worker.consumers[CREDIT_QUEUE]
-        _put(made.direct, f"bench:{CREDIT_QUEUE}", bad)
-        until(lambda: consumer.consumer is not None, what="a consumer")
-        first = consumer.consumer
+        until(lambda: all(each.consumer for each in made.worker.consumers.values()), what="the consumers")
+        first = {name: each.consumer for name, each in made.worker.consumers.items()}
+        _put(made.direct, f"bench:{queue}", bad)
+        _put_good(made.direct, f"bench:{queue}", behind)
         made.go.set()
-        until(lambda: len(made.quarantined) >= len(bad), what="the quarantine")
+        until(lambda: len(made.quarantined) >= len(bad) and behind in made.done, what="the quarantine")
         made.until_all_done()
 
-        assert consumer.consumer is first
+        assert {name: each.consumer for name, each in made.worker.consumers.items()} == first
         assert len(made.quarantined) == len(bad)
-        assert sorted(set(made.done)) == list(range(1, MESSAGES + 1))
+        assert sorted(made.done) == list(range(1, behind + 1))
     record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
 
 
@@ -418,6 +424,15 @@ def _put(client: "redis.Redis", queue: str, messages: Sequence[bytes]) -> None:
     for number, content in enumerate(messages):
         client.hset(f"{queue}.msgs", f"bad-{number}", content)
         client.rpush(queue, f"bad-{number}")
+
+
+def _put_good(client: "redis.Redis", queue: str, batch_id: int) -> None:
+    """One that is accepted, at the end of a queue that it need not name."""
+    message_id = f"{batch_id:08}{NO_ID[8:]}"
+    options = {"version": 1, "redis_message_id": message_id}
+    content = _forged(kwargs={"batch_id": batch_id}, options=options, message_id=message_id)
+    client.hset(f"{queue}.msgs", message_id, content)
+    client.rpush(queue, message_id)
 
 
 def _bad_messages() -> list[bytes]:
