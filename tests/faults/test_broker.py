@@ -36,6 +36,7 @@ from workers.watchdog import Watchdog, dead_threads
 
 MESSAGES = 6
 NO_ID = "00000000-0000-0000-0000-000000000000"
+IN_A_CENTURY_MS = 4_900_000_000_000
 #: Where Dramatiq keeps what has to wait. We never have it wait; its consumer is there all the same.
 DELAY_QUEUE = f"{CREDIT_QUEUE}.DQ"
 #: As long as Dramatiq waits before it makes a new consumer, and then some.
@@ -187,6 +188,27 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
         assert len(made.quarantined) == len(bad)
         assert sorted(made.done) == list(range(1, behind + 1))
     record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
+
+
+def test_message_that_asks_for_a_delay_is_quarantined_also_across_a_restart_of_redis(
+    servers_from: str, own_redis: str, tmp_path: Path
+) -> None:
+    """L2: Dramatiq forgets in an outage what it delays. We delay nothing: whatever asks for it is not ours."""
+    options = {"version": 1, "redis_message_id": NO_ID, "eta": IN_A_CENTURY_MS}
+    delayed = _forged(queue_name=DELAY_QUEUE, options=options)
+    with ExitStack() as restarted, bench(own_redis) as made:
+        until(lambda: made.worker.work_queue.qsize() >= 2, what="work for both threads, before the message comes")
+        _put(made.direct, f"bench:{DELAY_QUEUE}", [delayed])
+        until(lambda: made.held(DELAY_QUEUE), what="the message in hand")
+        made.direct.shutdown(save=True)
+        restarted.enter_context(servers.redis_server(servers_from, tmp_path))
+        made.go.set()
+        until(lambda: made.quarantined, what="the quarantine of what was in hand")
+        _put(made.direct, f"bench:{DELAY_QUEUE}", [delayed])
+        until(lambda: len(made.quarantined) >= 2, what="the quarantine after the restart")
+        made.until_all_done()
+
+        assert made.quarantined == ["unknown options"] * 2
 
 
 @pytest.mark.parametrize("profile", ["distributed"])
