@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from models.deadlines import LEASE_S
 from tests.faults.fleet import BATCH_LINES, FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
 from tests.faults.report import Row
 from tests.waiting import pass_really, until
@@ -165,20 +167,46 @@ def test_worker_frozen_for_longer_than_its_lease_credits_nothing_twice(
         _assert_survived(fleet, "real: worker frozen for longer than its lease", [], record_fault)
 
 
-def test_worker_whose_clock_is_a_minute_fast_only_has_messages_run_twice(
-    servers_from: str, tmp_path: Path, record_fault: Callable[[Row], None]
+@pytest.mark.parametrize("ahead_s", [61, -61], ids=["fast", "slow"])
+def test_worker_whose_clock_is_a_minute_off_only_has_messages_run_twice(
+    servers_from: str, tmp_path: Path, ahead_s: int, record_fault: Callable[[Row], None]
 ) -> None:
-    """To Redis, by its clock, the other workers look dead: what they fetched is handed out again.
+    """To Redis, by a clock that is fast, the other workers look dead: what they fetched is handed out again.
 
-    The database's clock decides leases.
+    The database's clock decides leases: none is longer or shorter by the host's, and none is taken before its end.
     """
     with Fleet.open(tmp_path, servers_from=servers_from, count=3 * FAMILIES) as fleet:
+        with fleet.database.transaction() as tx:
+            tx.connection.execute(text(NOTES_LEASES))
         fleet.begin()
-        fast = fleet.start("worker", python_path=_path_with_a_fast_clock(fleet.folder))
-        until(lambda: fleet.attempts(fast), what="the fast worker to be at work")
-        until(lambda: _run_by_several(fleet, [*fleet.workers, fast]), what="a message run by two workers")
+        off = fleet.start("worker", python_path=_path_with_a_clock_off(fleet.folder, ahead_s))
+        until(lambda: fleet.attempts(off), what="the worker whose clock is off to be at work")
         assert fleet.credited() < fleet.families, "the month was over before its fault"
-        _assert_survived(fleet, "real: clock a minute fast", [], record_fault)
+        if ahead_s > 0:
+            until(lambda: _run_by_several(fleet, [*fleet.workers, off]), what="a message run by two workers")
+            frozen = fleet.workers[0]
+            held, _ = _freeze_with_a_batch_in_hand(fleet, frozen)
+            until(lambda: not held & fleet.takes(), what="others to take what it held", within_s=RECOVERED_WITHIN_S)
+            signal_group(frozen, signal.SIGCONT)
+        fault = f"real: clock a minute {'fast' if ahead_s > 0 else 'slow'}"
+        _assert_survived(fleet, fault, [], record_fault)
+        assert fleet.count("SELECT COUNT(*) FROM lease_taken") >= fleet.families / BATCH_LINES
+        assert fleet.count(f"SELECT COUNT(*) FROM lease_taken WHERE lasts_s NOT BETWEEN 0 AND {LEASE_S}") == 0
+        assert fleet.count("SELECT COUNT(*) FROM lease_taken WHERE other_lasts_s > 0") == 0
+
+
+#: Of each take, by the database's clock: how long its lease lasts, and how long the one would have that it replaces.
+NOTES_LEASES = """
+CREATE TABLE lease_taken (lasts_s double precision, other_lasts_s double precision);
+CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO lease_taken VALUES (EXTRACT(epoch FROM NEW.lease_until - clock_timestamp()),
+                                  EXTRACT(epoch FROM OLD.lease_until - clock_timestamp()));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER notes_leases AFTER UPDATE ON batch FOR EACH ROW
+WHEN (NEW.token IS DISTINCT FROM OLD.token AND NEW.token IS NOT NULL) EXECUTE FUNCTION note_lease();
+"""
 
 
 @contextmanager
@@ -233,11 +261,38 @@ def _ran(fleet: Fleet, worker: "subprocess.Popen[bytes]", takes: set[tuple[int, 
     return {(batch_id, token) for batch_id, token in takes if batch_id in ended}
 
 
-def _path_with_a_fast_clock(folder: Path) -> str:
-    fast = folder / "fast"
-    fast.mkdir()
-    (fast / "sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() + 61\n")
-    return str(fast)
+def _path_with_a_clock_off(folder: Path, ahead_s: int) -> str:
+    """Python loads a module of this name before any program."""
+    off = folder / "clock-off"
+    off.mkdir()
+    (off / "sitecustomize.py").write_text(f"AHEAD_S = {ahead_s}\n{CLOCK_OFF}")
+    return str(off)
+
+
+CLOCK_OFF = """
+import datetime
+import time
+
+real_time, real_datetime = time.time, datetime.datetime
+time.time = lambda: real_time() + AHEAD_S
+
+
+class Kind(type):
+    def __instancecheck__(cls, value):
+        return isinstance(value, real_datetime)
+
+
+class Off(real_datetime, metaclass=Kind):
+    def __new__(cls, *fields, **named):
+        return real_datetime(*fields, **named)
+
+    @classmethod
+    def now(cls, tz=None):
+        return real_datetime.now(tz) + datetime.timedelta(seconds=AHEAD_S)
+
+
+datetime.datetime = Off
+"""
 
 
 def _run_by_several(fleet: Fleet, workers: Sequence["subprocess.Popen[bytes]"]) -> set[str]:
