@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 from models import deadlines
 from models.broker import redis_client
 from models.deadlines import DATABASE_CONNECT_S, DATABASE_S, ISSUER_CALL_S, REDIS_S, STORE_CALL_S, steady_s
-from models.storage import Database
+from models.postgresql import BoundedConnection
+from models.storage import Database, Tx
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
 from tests.faults.report import Row
@@ -98,6 +99,29 @@ def test_long_statement_has_a_longer_deadline_and_only_in_its_transaction(
 
     with within(1), pytest.raises(OperationalError), through_proxy.transaction() as tx:
         tx.connection.execute(text("SELECT pg_sleep(5)"))
+
+
+def test_every_connection_has_the_deadline_of_all_unless_told_otherwise(postgresql_database: Database) -> None:
+    """The tests around this one wait for a second: a default that is another, or none, is seen here only."""
+    with postgresql_database.transaction() as tx:
+        first = connection_of(tx)
+        assert first.deadline_s == DATABASE_S
+        tx.allow_long_statement()
+        assert first.deadline_s == DATABASE_S + deadlines.LONG_STATEMENT_S
+        with postgresql_database.reading() as other:
+            assert connection_of(other).deadline_s == DATABASE_S
+
+    with postgresql_database.transaction() as tx, postgresql_database.reading() as other:
+        again = [connection_of(tx), connection_of(other)]
+    assert first in again
+    assert [each.deadline_s for each in again] == [DATABASE_S] * 2
+
+
+def connection_of(tx: Tx) -> BoundedConnection:
+    """What the pool gave to this transaction."""
+    connection = tx.connection.connection.driver_connection
+    assert isinstance(connection, BoundedConnection)
+    return connection
 
 
 def test_commit_whose_answer_is_lost_is_credited_once(
