@@ -248,6 +248,18 @@ class Fleet:
         self.go_on()
         return takes & self.takes()
 
+    def takes_in_mid_call(self) -> set[tuple[int, str]]:
+        """Of the takes of now, those whose sends have all reached the issuer, and none of which was answered here."""
+        assert self.issuer is not None
+        arrived = {made.reference for made in self.issuer.book()}
+        statement = text(
+            "SELECT b.id, b.token, i.reference FROM batch b JOIN intent i ON i.batch_id = b.id WHERE b.state = 'open' "
+            "AND b.token IS NOT NULL AND NOT EXISTS (SELECT 1 FROM answer a WHERE a.intent_id = i.id)"
+        )
+        with self.database.reading() as tx:
+            calls = [((row.id, row.token), row.reference in arrived) for row in tx.connection.execute(statement)]
+        return {take for take, _ in calls} - {take for take, has_arrived in calls if not has_arrived}
+
     def attempts(self, process: "subprocess.Popen[bytes]") -> list[Attempt]:
         """What a worker's log tells of its attempts so far."""
         return [

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from models.deadlines import LEASE_S
-from tests.faults.fleet import BATCH_LINES, FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
+from tests.faults.fleet import BATCH_LINES, BEGUN, FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
 from tests.faults.report import Row
 from tests.waiting import pass_really, until
 
@@ -167,6 +167,26 @@ def test_worker_frozen_for_longer_than_its_lease_credits_nothing_twice(
         _assert_survived(fleet, "real: worker frozen for longer than its lease", [], record_fault)
 
 
+def test_worker_frozen_in_mid_call_for_longer_than_its_lease_has_nothing_sent_unasked(
+    servers_from: str, tmp_path: Path, record_fault: Callable[[Row], None]
+) -> None:
+    """What it was sending has arrived, and nobody here knows: who takes its batches asks before it sends."""
+    with Fleet.open(tmp_path, servers_from=servers_from, count=BEGUN, issuer_faults={"slow": "all"}) as fleet:
+        assert fleet.issuer is not None
+        fleet.start("scheduler")
+        frozen = fleet.start("worker")
+        held = _freeze_in_mid_call(fleet, frozen)
+        fleet.start("worker")
+        until(lambda: not held & fleet.takes(), what="others to take what it held", within_s=RECOVERED_WITHIN_S)
+        assert not _ran(fleet, frozen, held)
+
+        signal_group(frozen, signal.SIGCONT)
+
+        until(lambda: _ran(fleet, frozen, held) == held, what="the frozen worker to go on with it")
+        _assert_survived(fleet, "real: worker frozen in mid-call for longer than its lease", [], record_fault)
+        assert fleet.issuer.unasked == []
+
+
 @pytest.mark.parametrize("ahead_s", [61, -61], ids=["fast", "slow"])
 def test_worker_whose_clock_is_a_minute_off_only_has_messages_run_twice(
     servers_from: str, tmp_path: Path, ahead_s: int, record_fault: Callable[[Row], None]
@@ -253,6 +273,27 @@ def _freeze_with_a_batch_in_hand(fleet: Fleet, worker: "subprocess.Popen[bytes]"
     until(lambda: fleet.attempts(worker), what="the worker to be at work")
     until(frozen, what="a worker frozen with a batch in hand", within_s=60)
     return held, since
+
+
+def _freeze_in_mid_call(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> set[tuple[int, str]]:
+    """The takes that are frozen with the only worker. Again, until each of them waits for the issuer's answer.
+
+    Not in the moment between its look at the clock and a send: that may go out when it thaws.
+    """
+    held: set[tuple[int, str]] = set()
+
+    def frozen() -> bool:
+        nonlocal held
+        signal_group(worker, signal.SIGSTOP)
+        held = fleet.takes()
+        if held and held <= fleet.takes_in_mid_call():
+            return True
+        signal_group(worker, signal.SIGCONT)
+        return False
+
+    until(fleet.takes_in_mid_call, what="the worker's first call", within_s=60)
+    until(frozen, what="a worker frozen in mid-call", within_s=60)
+    return held
 
 
 def _ran(fleet: Fleet, worker: "subprocess.Popen[bytes]", takes: set[tuple[int, str]]) -> set[tuple[int, str]]:
