@@ -32,6 +32,7 @@ from tests.races import failing_at
 from tests.waiting import until
 from workers import watchdog
 from workers.credit import INSERT_VOUCHERS
+from workers.serve import BOOT_S
 from workers.watchdog import Watchdog, dead_threads
 
 MESSAGES = 6
@@ -418,6 +419,19 @@ def test_death_of_one_worker_process_ends_them_all_for_the_supervisor(installati
 
         assert ended.code == 1
         until(lambda: not [pid for pid in family if _alive(pid)], what="the end of the others", within_s=SHUTDOWN_S)
+    finally:
+        kill(process)
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_death_of_a_worker_process_that_boots_ends_them_all_soon(installation: Installation) -> None:
+    process = start("worker", "--processes", "2", environment=installation.environment)
+    try:
+        until(lambda: len(_descendants(process.pid)) == 2, what="two processes")
+        os.kill(min(_descendants(process.pid)), signal.SIGKILL)
+        until(lambda: process.poll() is not None, what="the end of the master", within_s=BOOT_S + 10)
+
+        assert end(process).code == 1
     finally:
         kill(process)
 
