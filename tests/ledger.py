@@ -12,6 +12,7 @@ from models.storage import Database
 from models.tables import Batch, Case, Intent, Issuer, Notice, Run, Store
 from scheduler.sweep import sweep_exhausted
 from tests.builders import batches_of
+from tests.faults.report import Row
 from workers.credit import TAKES_MAX, Lease, take_batch
 
 
@@ -30,13 +31,22 @@ def vouchers_by_batch(database: Database) -> "Counter[int]":
 
 
 def count_credited(database: Database) -> int:
-    """How many families have a voucher, each counted once a month however many it has. For PostgreSQL."""
+    """How many families have a voucher, each counted once a month however many it has."""
     families = text(
-        "SELECT COUNT(DISTINCT (d.household_id, d.cycle)) FROM voucher v JOIN disbursement d ON d.id = v.id"
+        "SELECT COUNT(*) FROM "
+        "(SELECT DISTINCT d.household_id, d.cycle FROM voucher v JOIN disbursement d ON d.id = v.id) AS credited"
     )
     with database.reading() as tx:
         tx.allow_long_statement()
         return int(tx.connection.execute(families).scalar_one())
+
+
+def of_vouchers(fault: str, database: Database, *, families: int, runs: int = 1) -> Row:
+    """A row for the campaign's table: our vouchers, held against the families that are owed one each."""
+    credited = count_credited(database)
+    return Row(
+        fault=fault, runs=runs, doubled=vouchers_by_batch(database).total() - credited, lost=families - credited
+    )  # fmt: skip
 
 
 def credits_by_reference(database: Database, keys_folder: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.builders import CITIES, TIJUANA, a_programme, an_issuer, families
 from tests.commands import ROOT
 from tests.fakes import FakeStore
 from tests.faults.life import NOT_OVER, Life, request
+from tests.faults.report import Row
 from tests.ledger import pass_time
 from workers.issuers.simulated import Served, SimulatedIssuer
 
@@ -301,6 +302,19 @@ class Month:
         told = sum(int(str(line["credited"])) for line in sealed.values() if line["event"] in telling)
         if told != vouchers:
             verdict.disagreements.append("the log does not tell of every voucher")
+
+
+def row_of(fault: str, runs: int, verdicts: Collection[Verdict], *, points: int = 0, rounds: int = 1) -> Row:
+    """For the campaign's table, where each run has a verdict; those that hold nothing may be left out."""
+    return Row(
+        fault=fault,
+        runs=runs,
+        points=points,
+        rounds=rounds,
+        doubled=sum(verdict.doubled for verdict in verdicts),
+        lost=sum(verdict.lost for verdict in verdicts),
+        surplus=sum(verdict.surplus + len(verdict.disagreements) for verdict in verdicts),
+    )
 
 
 def at_random(seed: int, *, points: int, crashes: int) -> Callable[[int], int]:

@@ -27,7 +27,7 @@ from tests.commands import end, kill, start
 from tests.faults.proxy import Proxy, proxied_redis, redis_socket
 from tests.faults.report import Row
 from tests.installation import Installation
-from tests.ledger import assert_books_agree, expire_stamps, pass_time
+from tests.ledger import assert_books_agree, expire_stamps, of_vouchers, pass_time
 from tests.races import failing_at
 from tests.waiting import until
 from workers import watchdog
@@ -141,11 +141,11 @@ def test_redis_that_fails_while_messages_are_in_hand_strands_none(
     with bench(own_redis) as made:
         until(lambda: made.held() >= 2, what="messages in hand")
         mend = fault(made.direct)
+        record_fault(Row(fault=f"Redis {fault.__name__.replace('_', ' ')} while workers hold messages", runs=1))
         made.go.set()
         until(lambda: len(made.done) >= 2, what="work whose acknowledgement fails")
         mend()
         made.until_all_done()
-    record_fault(Row(fault=f"Redis {fault.__name__.replace('_', ' ')} while workers hold messages", runs=1))
 
 
 def test_fetch_whose_answer_is_lost_strands_nothing(own_redis: str, record_fault: Callable[[Row], None]) -> None:
@@ -159,12 +159,12 @@ def test_fetch_whose_answer_is_lost_strands_nothing(own_redis: str, record_fault
         send(other, CreditBatch(77))
         other.close()
         until(lambda: proxy.swallowed > 0, what="a fetch whose answer is held back")
+        record_fault(Row(fault="answer to a fetch lost", runs=1))
         assert made.held() == 1
         proxy.cut()
         proxy.pass_on()
         until(lambda: 77 in made.done, what="the message that was given back", within_s=RECOVERS_WITHIN_S)
         made.until_all_done()
-    record_fault(Row(fault="answer to a fetch lost", runs=1))
 
 
 @pytest.mark.parametrize("queue", [CREDIT_QUEUE, NOTIFY_QUEUE, DELAY_QUEUE])
@@ -180,6 +180,7 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
         until(lambda: all(each.consumer for each in made.worker.consumers.values()), what="the consumers")
         first = {name: each.consumer for name, each in made.worker.consumers.items()}
         _put(made.direct, f"bench:{queue}", bad)
+        record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
         _put_good(made.direct, f"bench:{queue}", behind)
         made.go.set()
         until(lambda: len(made.quarantined) >= len(bad) and behind in made.done, what="the quarantine")
@@ -188,7 +189,6 @@ def test_bad_messages_harm_no_others_and_leave_nothing_behind(
         assert {name: each.consumer for name, each in made.worker.consumers.items()} == first
         assert len(made.quarantined) == len(bad)
         assert sorted(made.done) == list(range(1, behind + 1))
-    record_fault(Row(fault="malformed and forged messages among good ones", runs=len(bad)))
 
 
 def test_message_that_asks_for_a_delay_is_quarantined_also_across_a_restart_of_redis(
@@ -284,13 +284,14 @@ def test_foreign_messages_among_a_month_change_nothing_and_name_nobody(
             until(lambda: not broker.client.llen(key), what="an empty queue")
     installation.ticker().work()
 
+    what = "foreign messages among a month's own"
+    record_fault(of_vouchers(what, installation.database, families=60, runs=len(foreign)))
     assert_books_agree(installation.database)
     assert len(vouchers_of(installation.database, run)) == 60
     assert broker.client.hlen(f"{key}.msgs") == 0
     log = installation.settings.log.read_text()
     assert "Juana" not in log
     assert log.count('"message.quarantined"') == 2
-    record_fault(Row(fault="foreign messages among a month's own", runs=len(foreign)))
 
 
 @pytest.mark.parametrize("fault", [out_of_memory, read_only, silent], ids=lambda fault: fault.__name__)

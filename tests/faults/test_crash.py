@@ -20,7 +20,7 @@ from models.tables import Household, Programme
 from tests.builders import CITIES, CYCLE, NOGALES, PAYDAY, TIJUANA, a_programme, families
 from tests.conftest import PROFILES
 from tests.faults import plants
-from tests.faults.campaign import ISSUER_FAULTS, Stage, Verdict, at, at_random
+from tests.faults.campaign import ISSUER_FAULTS, Stage, Verdict, at, at_random, row_of
 from tests.faults.report import Row
 from tests.races import Racer, waits_for_a_lock
 from tests.waiting import until
@@ -49,7 +49,7 @@ def test_month_survives_being_killed_at_every_point(
     edges_only = not long_campaign
     outside = kind == "issuer"
     points = count_points(stage, edges_only=edges_only, months=5 if outside else 1)
-    wrong: list[tuple[int, int, Verdict]] = []
+    wrong: dict[tuple[int, int], Verdict] = {}
     killed = 0
     chosen = range(1, points + 1, 1 if long_campaign else STRIDE[profile])
     for point in chosen:
@@ -59,11 +59,11 @@ def test_month_survives_being_killed_at_every_point(
             verdict = month.verdict()
             killed += month.kills  # not where a month with fewer faults was over before
             if verdict:
-                wrong.append((seed, point, verdict))
+                wrong[seed, point] = verdict
 
     what = "at a commit, call, message or line" if edges_only else "at a point"
-    record_fault(_row(f"killed {what}, {_database(profile)}, {kind}", killed, wrong, points=len(chosen)))
-    assert wrong == []
+    record_fault(row_of(f"killed {what}, {_database(profile)}, {kind}", killed, wrong.values(), points=len(chosen)))
+    assert wrong == {}
     assert points > 50
     assert killed > 0.8 * len(chosen)
     if outside:
@@ -77,7 +77,7 @@ def test_month_survives_being_killed_again_while_it_recovers(
     points = count_points(stage, edges_only=False)
     months = 200 if long_campaign else 4
     killed = 0
-    wrong: list[tuple[int, int, Verdict]] = []
+    wrong: dict[tuple[int, int], Verdict] = {}
     for seed in range(1, months + 1):
         with stage.month(seed=seed, edges_only=False) as month:
             # Of a quarter each, so that no month is over before its fourth.
@@ -85,11 +85,11 @@ def test_month_survives_being_killed_again_while_it_recovers(
             verdict = month.verdict()
             killed += month.kills
             if verdict:
-                wrong.append((seed, month.kills, verdict))
+                wrong[seed, month.kills] = verdict
 
     what = f"killed four times at random, {_database(profile)}, {kind}"
-    record_fault(_row(what, killed, wrong, points=points, rounds=months))
-    assert wrong == []
+    record_fault(row_of(what, killed, wrong.values(), points=points, rounds=months))
+    assert wrong == {}
     assert killed == 4 * months
 
 
@@ -122,7 +122,7 @@ def test_campaign_catches_a_planted_bug(
 def test_message_acknowledged_too_early_costs_nothing(stage: Stage, record_fault: Callable[[Row], None]) -> None:
     """Elsewhere this is the bug that loses a job. Here the database says what is owed; a message says "look now"."""
     points = count_points(stage, edges_only=True)
-    wrong: list[tuple[int, int, Verdict]] = []
+    wrong: dict[tuple[int, int], Verdict] = {}
     killed_at: set[str] = set()
     chosen = range(1, points + 1, STRIDE["distributed"])
     for point in chosen:
@@ -131,10 +131,12 @@ def test_message_acknowledged_too_early_costs_nothing(stage: Stage, record_fault
             verdict = month.verdict()
             killed_at.add((Path(month.life.home) / "point").read_text())
             if verdict:
-                wrong.append((0, point, verdict))
+                wrong[0, point] = verdict
 
-    record_fault(_row("messages acknowledged before the work, and killed", len(chosen), wrong, points=len(chosen)))
-    assert wrong == []
+    record_fault(
+        row_of("messages acknowledged before the work, and killed", len(chosen), wrong.values(), points=len(chosen))
+    )
+    assert wrong == {}
     assert "after fetch" in killed_at  # the message was gone, and nothing was done
 
 
@@ -166,7 +168,7 @@ def test_only_the_unique_key_stops_two_plans_of_a_family_that_moves(
         verdict = month.verdict()
 
     if key == "there":
-        record_fault(_row("two plans of a family that moves", 1, [(0, 0, verdict)]))
+        record_fault(row_of("two plans of a family that moves", 1, [verdict]))
         assert not verdict
     else:
         record_fault(Row(fault="planted: missing_unique_key, caught after so many", runs=1))
@@ -200,20 +202,6 @@ def _drop_the_key(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     conflict = "ON CONFLICT (programme_id, household_id, cycle) DO NOTHING"
     assert conflict in statement
     monkeypatch.setattr(plan_module, "INSERT_LINES", Query(statement.replace(conflict, "")))
-
-
-def _row(
-    fault: str, runs: int, wrong: list[tuple[int, int, Verdict]], *, points: int = 0, rounds: int = 1
-) -> Row:  # fmt: skip
-    return Row(
-        fault=fault,
-        runs=runs,
-        points=points,
-        rounds=rounds,
-        doubled=sum(verdict.doubled for *_, verdict in wrong),
-        lost=sum(verdict.lost for *_, verdict in wrong),
-        surplus=sum(verdict.surplus + len(verdict.disagreements) for *_, verdict in wrong),
-    )
 
 
 def _database(profile: str) -> str:

@@ -20,7 +20,7 @@ from models.storage import Database, Tx
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
 from tests.faults.report import Row
-from tests.ledger import assert_books_agree, pass_time
+from tests.ledger import assert_books_agree, of_vouchers, pass_time
 from tests.waiting import until
 from workers.credit import credit_batch, return_batch, take_batch
 from workers.issuers.answers import Credit, TryLater, Unknown
@@ -71,13 +71,13 @@ def test_statement_into_a_black_hole_is_given_up_and_the_next_one_works(
 ) -> None:
     assert ask(through_proxy) == 1
     proxy.black_hole()
+    record_fault(Row(fault="black hole in front of PostgreSQL", runs=1))
 
     with within(1 + DATABASE_CONNECT_S), pytest.raises(OperationalError):
         ask(through_proxy)  # the pool asks the connection first, then makes a new one
 
     proxy.pass_on()
     assert ask(through_proxy) == 1
-    record_fault(Row(fault="black hole in front of PostgreSQL", runs=1))
 
 
 def test_transaction_that_falls_into_a_black_hole_half_way_is_given_up(through_proxy: Database, proxy: Proxy) -> None:
@@ -144,11 +144,11 @@ def test_commit_whose_answer_is_lost_is_credited_once(
     pass_time(postgresql_database)
     again = take_batch(through_proxy, batch.id)
 
+    record_fault(of_vouchers("commit whose answer is lost", postgresql_database, families=10))
     assert failure.given_back
     assert again is None
     assert len(vouchers_of(postgresql_database, run)) == 10
     assert_books_agree(postgresql_database)
-    record_fault(Row(fault="commit whose answer is lost", runs=1))
 
 
 def test_redis_that_swallows_commands_is_given_up(redis_url: str, record_fault: Callable[[Row], None]) -> None:
@@ -158,16 +158,17 @@ def test_redis_that_swallows_commands_is_given_up(redis_url: str, record_fault: 
             proxy.pass_on()
             client.ping()
             proxy.black_hole()
+            record_fault(Row(fault="black hole in front of Redis", runs=1))
             with within(tries * (REDIS_S + 1)), pytest.raises(redis.RedisError):
                 client.llen("queue")
             client.close()
-    record_fault(Row(fault="black hole in front of Redis", runs=2))
 
 
 def test_issuer_and_store_that_swallow_requests_are_given_up(record_fault: Callable[[Row], None]) -> None:
     """What was sent and not answered is unknown; a store is simply tried later."""
     with _silent_server() as port:
         url = f"http://127.0.0.1:{port}"
+        record_fault(Row(fault="black hole in front of issuer and store", runs=2))
         with within(ISSUER_CALL_S):
             answer = asyncio.run(_send(url))
         with within(STORE_CALL_S):
@@ -175,7 +176,6 @@ def test_issuer_and_store_that_swallow_requests_are_given_up(record_fault: Calla
 
     assert answer == Unknown("no answer in time")
     assert store_answer == StoreTryLater("timeout")
-    record_fault(Row(fault="black hole in front of issuer and store", runs=2))
 
 
 def test_issuer_that_was_never_reached_was_sent_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, fam
 from tests.faults.report import Row
 from tests.installation import Installation
 from tests.integration.test_outside import work
-from tests.ledger import assert_books_agree
+from tests.ledger import assert_books_agree, of_vouchers
 from tests.unit.test_log import room_for
 
 
@@ -55,7 +56,7 @@ def _no_page_more(connection: object) -> None:
 
 
 def test_full_disk_of_the_database_spends_no_attempt_and_splits_nothing(
-    installation: Installation, profile: str, record_fault: object
+    installation: Installation, profile: str, record_fault: Callable[[Row], None]
 ) -> None:
     database = installation.database
     programme = a_programme(database, stores=0)
@@ -69,13 +70,13 @@ def test_full_disk_of_the_database_spends_no_attempt_and_splits_nothing(
     make_room(database)
     work(installation, run, rounds=2)
 
+    name = {"embedded": "SQLite", "distributed": "PostgreSQL"}[profile]
+    record_fault(of_vouchers(f"disk of {name} full", database, families=3_000))
     assert full == {(BatchState.OPEN, 0, True)}
     assert len(vouchers_of(database, run)) == 3_000
     assert run_again(database, run).state == RunState.COMPLETED
     assert len(batches_of(database, run)) == 3
     assert_books_agree(database)
-    name = {"embedded": "SQLite", "distributed": "PostgreSQL"}[profile]
-    record_fault(Row(fault=f"disk of {name} full", runs=1))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("profile", ["embedded"])
