@@ -203,10 +203,10 @@ class Month:
     database: Database
     life: Life
     issuer: SimulatedIssuer | None
-    kills: int = 0
+    killed_at: list[str] = field(default_factory=list)  #: the names of the points, in order
     over: bool = False
 
-    def run(self, next_crash: Callable[[int], int]) -> int:
+    def run(self, next_crash: Callable[[int], int | str]) -> int:
         """Live, be killed, be restarted, until it is over. `next_crash` says at which point each life is killed.
 
         Returns how many points the last life reached. Raises LifeFailed.
@@ -219,7 +219,7 @@ class Month:
                 break
             if code > 0:
                 break  # it gave up: whatever is not done now never will be
-            self.kills += 1
+            self.killed_at.append((Path(self.life.home) / "point").read_text())
             pass_time(self.database)
         return points
 
@@ -323,6 +323,6 @@ def at_random(seed: int, *, points: int, crashes: int) -> Callable[[int], int]:
     return lambda number: chance.randint(1, max(1, points)) if number < crashes else 0
 
 
-def at(point: int) -> Callable[[int], int]:
-    """The first life is killed at this point, the others never."""
+def at(point: int | str) -> Callable[[int], int | str]:
+    """The first life is killed at this point, or at the first one of this name, the others never."""
     return lambda number: point if number == 0 else 0

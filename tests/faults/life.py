@@ -53,7 +53,7 @@ class Life:
     database_url: str
     redis_url: str
     namespace: str
-    crash_at: int  #: the point at which it is killed; 0 never
+    crash_at: int | str  #: the point at which it is killed, by number, or the first one of a name; 0 never
     edges_only: bool  #: count no statements: whatever is killed within a transaction is rolled back alike
     plant: str = ""  #: the bug that it has
     now: str = PAYDAY.isoformat()  #: what its clock shows
@@ -75,7 +75,7 @@ class Points:
         if not self._counting or (self._edges_only and not edge):
             return
         self.count += 1
-        if self.count == self._crash_at:
+        if self._crash_at in (self.count, name):
             (self._home / "point").write_text(name)
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -26,8 +26,12 @@ from tests.races import Racer, waits_for_a_lock
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(3600)
-#: In the short form every n-th edge is killed.
-STRIDE = {"embedded": 1, "distributed": 4}
+#: In the short form every n-th edge is killed. Most come in pairs: an even stride would see only the first of each.
+STRIDE = {"embedded": 1, "distributed": 5}
+#: The kinds of edges: a month is killed at the first one of each, too, for some a stride never meets.
+EDGES = {f"{when} {what}" for when in ("before", "after") for what in ("commit", "enqueue", "_post", "ack", "write")}
+EDGES |= {"after fetch"}  # before it nothing has changed since the edge that comes first
+ISSUER_EDGES = {"before _call", "after _call"}
 
 
 def count_points(stage: Stage, *, edges_only: bool, months: int = 1) -> int:
@@ -49,23 +53,29 @@ def test_month_survives_being_killed_at_every_point(
     edges_only = not long_campaign
     outside = kind == "issuer"
     points = count_points(stage, edges_only=edges_only, months=5 if outside else 1)
-    wrong: dict[tuple[int, int], Verdict] = {}
-    killed = 0
-    chosen = range(1, points + 1, 1 if long_campaign else STRIDE[profile])
-    for point in chosen:
+    edges = EDGES | ISSUER_EDGES if outside else EDGES
+    wrong: dict[tuple[int, int | str], Verdict] = {}
+    killed_at: list[str] = []
+    chosen = [*range(1, points + 1, 1 if long_campaign else STRIDE[profile]), *sorted(edges)]
+    for faults, point in enumerate(chosen, start=seed * 10_000 + 1):
         # Other faults for each point: with the same ones, a month would meet few of them, or none.
-        with stage.month(seed=seed * 10_000 + point, edges_only=edges_only) as month:
+        with stage.month(seed=faults, edges_only=edges_only) as month:
             month.run(at(point))
             verdict = month.verdict()
-            killed += month.kills  # not where a month with fewer faults was over before
+            killed_at += month.killed_at  # nowhere, where a month with fewer faults was over before
             if verdict:
-                wrong[seed, point] = verdict
+                wrong[faults, point] = verdict
 
     what = "at a commit, call, message or line" if edges_only else "at a point"
-    record_fault(row_of(f"killed {what}, {_database(profile)}, {kind}", killed, wrong.values(), points=len(chosen)))
+    record_fault(
+        row_of(f"killed {what}, {_database(profile)}, {kind}", len(killed_at), wrong.values(), points=len(chosen))
+    )
     assert wrong == {}
+    assert edges - set(killed_at) == set()
+    statements = set(killed_at) - edges
+    assert {each.split()[0] for each in statements} == (set() if edges_only else {"before", "after"})
     assert points > 50
-    assert killed > 0.8 * len(chosen)
+    assert len(killed_at) > 0.8 * len(chosen)
     if outside:
         assert stage.faults_met() == ISSUER_FAULTS.keys()
         assert 0.15 < stage.share_gone_wrong() < 0.35
@@ -77,15 +87,15 @@ def test_month_survives_being_killed_again_while_it_recovers(
     points = count_points(stage, edges_only=False)
     months = 200 if long_campaign else 4
     killed = 0
-    wrong: dict[tuple[int, int], Verdict] = {}
+    wrong: dict[tuple[int, int | str], Verdict] = {}
     for seed in range(1, months + 1):
         with stage.month(seed=seed, edges_only=False) as month:
             # Of a quarter each, so that no month is over before its fourth.
             month.run(at_random(seed, points=points // 4, crashes=4))
             verdict = month.verdict()
-            killed += month.kills
+            killed += len(month.killed_at)
             if verdict:
-                wrong[seed, month.kills] = verdict
+                wrong[seed, len(month.killed_at)] = verdict
 
     what = f"killed four times at random, {_database(profile)}, {kind}"
     record_fault(row_of(what, killed, wrong.values(), points=points, rounds=months))
@@ -122,21 +132,21 @@ def test_campaign_catches_a_planted_bug(
 def test_message_acknowledged_too_early_costs_nothing(stage: Stage, record_fault: Callable[[Row], None]) -> None:
     """Elsewhere this is the bug that loses a job. Here the database says what is owed; a message says "look now"."""
     points = count_points(stage, edges_only=True)
-    wrong: dict[tuple[int, int], Verdict] = {}
-    killed_at: set[str] = set()
+    wrong: dict[tuple[int, int | str], Verdict] = {}
+    killed_at: list[str] = []
     chosen = range(1, points + 1, STRIDE["distributed"])
     for point in chosen:
         with stage.month(seed=0, edges_only=True, plant="acknowledged_before_the_work") as month:
             month.run(at(point))
             verdict = month.verdict()
-            killed_at.add((Path(month.life.home) / "point").read_text())
+            killed_at += month.killed_at
             if verdict:
                 wrong[0, point] = verdict
 
-    record_fault(
-        row_of("messages acknowledged before the work, and killed", len(chosen), wrong.values(), points=len(chosen))
-    )
+    what = "messages acknowledged before the work, and killed"
+    record_fault(row_of(what, len(killed_at), wrong.values(), points=len(chosen)))
     assert wrong == {}
+    assert len(killed_at) == len(chosen)
     assert "after fetch" in killed_at  # the message was gone, and nothing was done
 
 
@@ -209,3 +219,4 @@ def _database(profile: str) -> str:
 
 
 assert set(STRIDE) == set(PROFILES)
+assert all(stride % 2 for stride in STRIDE.values())
