@@ -187,6 +187,12 @@ def acknowledged_before_the_work() -> None:
     plant(SafeRedisBroker, "consume", lambda broker, *named, **more: _Hasty(consume(broker, *named, **more)))
 
 
+def acknowledged_early_and_sent_once() -> None:
+    """A message is the only record of what is owed, and gone before its work is done."""
+    acknowledged_before_the_work()
+    sent_once()
+
+
 class _Hasty:
     """A consumer whose messages are acknowledged before anybody has seen them."""
 
@@ -238,6 +244,10 @@ CLOSED_LOOP = {
     notices_after_the_end: "the stores were not told of each run",
     sent_once: "the month does not end",
 }
+#: With a Redis that outlives the worker.
+DISTRIBUTED = {acknowledged_early_and_sent_once: "the month does not end"}
 #: No bug here, although it is one wherever a message is the record of what is owed.
 HARMLESS = (acknowledged_before_the_work,)
-PLANTS: dict[str, Callable[[], None]] = {plant.__name__: plant for plant in (*ISSUER, *CLOSED_LOOP, *HARMLESS)}
+PLANTS: dict[str, Callable[[], None]] = {
+    plant.__name__: plant for plant in (*ISSUER, *CLOSED_LOOP, *DISTRIBUTED, *HARMLESS)
+}

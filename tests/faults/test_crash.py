@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import text, update
 
 import scheduler.plan as plan_module
+from models.broker import redis_client
+from models.messages import CREDIT_QUEUE
 from models.storage import Database, Query
 from models.tables import Household, Programme
 from tests.builders import CITIES, CYCLE, NOGALES, PAYDAY, TIJUANA, a_programme, families
@@ -148,6 +150,25 @@ def test_message_acknowledged_too_early_costs_nothing(stage: Stage, record_fault
     assert wrong == {}
     assert len(killed_at) == len(chosen)
     assert "after fetch" in killed_at  # the message was gone, and nothing was done
+
+
+@pytest.mark.parametrize("profile", ["distributed"])
+@pytest.mark.parametrize("kind", ["closed loop"])
+@pytest.mark.parametrize(("plant", "left"), [(plants.sent_once, 2), (plants.acknowledged_early_and_sent_once, 1)])
+def test_message_acknowledged_too_early_is_lost_where_nobody_sends_again(
+    stage: Stage, plant: Callable[[], None], left: int, redis_url: str, record_fault: Callable[[Row], None]
+) -> None:
+    """Killed with the first of two messages in hand: acknowledged, not even Redis has it."""
+    with stage.month(seed=0, edges_only=True, plant=plant.__name__) as month:
+        month.run(at("after fetch"))
+        verdict = month.verdict()
+        with redis_client(redis_url) as client:
+            messages = client.hlen(f"{month.life.namespace}:{CREDIT_QUEUE}.msgs")
+
+    if plant in plants.DISTRIBUTED:
+        record_fault(Row(fault=f"planted: {plant.__name__}, caught after so many", runs=1))
+    assert verdict.holds((plants.CLOSED_LOOP | plants.DISTRIBUTED)[plant])
+    assert messages == left
 
 
 @pytest.mark.parametrize("key", ["there", "missing"])
