@@ -307,7 +307,7 @@ class Model:
             wrong.append(f"run {number} went from {was.state} to {now.state}")
         if was.state == "planned" and not self._policy_approves(before, number):
             wrong.append(f"run {number} was approved by nobody")
-        if now.state not in RELEASABLE and not self._is_open(now):
+        if was.state in RELEASABLE and now.state not in RELEASABLE and not self._is_open(now):
             wrong.append(f"run {number} was released before its payday")
         return wrong
 

@@ -564,7 +564,7 @@ def test_model_catches_a_planted_bug(
 
     try:
         with pytest.raises(AssertionError, match=FINDINGS[bug]):
-            hold(machine_on(stage), examples=60)
+            hold(machine_on(stage), examples=600)
     finally:
         record_fault(Row(fault=f"planted: {bug.__name__}, caught after so many", runs=stage.months))
 
