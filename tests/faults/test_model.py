@@ -12,10 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -488,20 +490,22 @@ def machine_on(of_stage: Stage) -> type[ProgrammeMachine]:
 
 def hold(machine: type[ProgrammeMachine], *, long: bool = False, examples: int = 10) -> None:
     """Programmes against the model, the same ones every time; in the long form more, and new ones."""
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=100 if long else examples,
-            stateful_step_count=50 if long else 30,
-            derandomize=not long,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-            report_multiple_bugs=False,
-            # A step takes milliseconds on a real database: what fails is printed as it was, and not made smaller.
-            phases=(Phase.generate,),
-        ),
-    )
+    # Hypothesis draws from the constants, too, of whatever modules are loaded: beside other tests, other programmes.
+    with patch.object(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None):
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=100 if long else examples,
+                stateful_step_count=50 if long else 30,
+                derandomize=not long,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=True,
+                report_multiple_bugs=False,
+                # A step takes milliseconds on a real database: what fails is printed as it was, and not made smaller.
+                phases=(Phase.generate,),
+            ),
+        )
 
 
 def test_programme_does_what_the_model_says(
