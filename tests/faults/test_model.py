@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -317,7 +318,7 @@ class ProgrammeMachine(RuleBasedStateMachine):
             assert [each.as_json() for each in reconcile(tx)] == []
 
     def teardown(self) -> None:
-        """The faults stop, time passes, and nothing is forgotten."""
+        """The faults stop, a person resumes what is paused, time passes, and nothing is forgotten."""
         try:
             if sys.exc_info()[0] is None and hasattr(self, "seen"):
                 self.come_to_rest()
@@ -328,6 +329,9 @@ class ProgrammeMachine(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         if self.month.issuer is not None:
             self.month.issuer.set_faults({})
+        # What was credited while a run was being paused becomes a voucher when it goes on.
+        for number in [number for number, run in self.seen.runs.items() if run.state == "paused"]:
+            self.decide(partial(resume, run_id=number), self.model.after_resume(self.seen, number))
         for _ in range(ROUNDS_MAX):
             before = self.seen
             self.model.now += timedelta(hours=6)
