@@ -157,7 +157,8 @@ def test_every_schema_is_a_schema_and_every_reference_leads_somewhere() -> None:
 
 
 def test_key_window_is_published_in_the_unit_and_bounds_of_its_setting() -> None:
-    checks = [each for each in Issuer.__table__.constraints if isinstance(each, CheckConstraint)]  # type: ignore[attr-defined]
+    table = Issuer.metadata.tables["issuer"]
+    checks = [each for each in table.constraints if isinstance(each, CheckConstraint)]
     found = [re.fullmatch(r"key_window_hours BETWEEN (\d+) AND (\d+)", str(each.sqltext)) for each in checks]
     bounds = next(each for each in found if each)
 
