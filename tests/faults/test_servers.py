@@ -257,7 +257,30 @@ def _assert_survived(
 
 
 def _freeze_with_a_batch_in_hand(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> tuple[set[tuple[int, str]], float]:
-    """The takes that are frozen with it, and since when. Again, until there is one: it is in hand for milliseconds."""
+    """The takes that are frozen with it, and since when."""
+    until(lambda: fleet.attempts(worker), what="the worker to be at work")
+    return _freeze_where(worker, fleet.left_behind, what="a worker frozen with a batch in hand")
+
+
+def _freeze_in_mid_call(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> set[tuple[int, str]]:
+    """The takes that are frozen with the only worker, each of which waits for the issuer's answer.
+
+    Not in the moment between its look at the clock and a send: that may go out when it thaws.
+    """
+
+    def all_in_mid_call() -> set[tuple[int, str]]:
+        held = fleet.takes()
+        return held if held <= fleet.takes_in_mid_call() else set()
+
+    until(fleet.takes_in_mid_call, what="the worker's first call", within_s=60)
+    held, _ = _freeze_where(worker, all_in_mid_call, what="a worker frozen in mid-call")
+    return held
+
+
+def _freeze_where(
+    worker: "subprocess.Popen[bytes]", find: Callable[[], set[tuple[int, str]]], *, what: str
+) -> tuple[set[tuple[int, str]], float]:
+    """The takes found once it is frozen, and since when. Again, until there is one: it is in hand for milliseconds."""
     held: set[tuple[int, str]] = set()
     since = 0.0
 
@@ -265,35 +288,13 @@ def _freeze_with_a_batch_in_hand(fleet: Fleet, worker: "subprocess.Popen[bytes]"
         nonlocal held, since
         since = time.monotonic()
         signal_group(worker, signal.SIGSTOP)
-        held = fleet.left_behind()
+        held = find()
         if not held:
             signal_group(worker, signal.SIGCONT)
         return bool(held)
 
-    until(lambda: fleet.attempts(worker), what="the worker to be at work")
-    until(frozen, what="a worker frozen with a batch in hand", within_s=60)
+    until(frozen, what=what, within_s=60)
     return held, since
-
-
-def _freeze_in_mid_call(fleet: Fleet, worker: "subprocess.Popen[bytes]") -> set[tuple[int, str]]:
-    """The takes that are frozen with the only worker. Again, until each of them waits for the issuer's answer.
-
-    Not in the moment between its look at the clock and a send: that may go out when it thaws.
-    """
-    held: set[tuple[int, str]] = set()
-
-    def frozen() -> bool:
-        nonlocal held
-        signal_group(worker, signal.SIGSTOP)
-        held = fleet.takes()
-        if held and held <= fleet.takes_in_mid_call():
-            return True
-        signal_group(worker, signal.SIGCONT)
-        return False
-
-    until(fleet.takes_in_mid_call, what="the worker's first call", within_s=60)
-    until(frozen, what="a worker frozen in mid-call", within_s=60)
-    return held
 
 
 def _ran(fleet: Fleet, worker: "subprocess.Popen[bytes]", takes: set[tuple[int, str]]) -> set[tuple[int, str]]:
