@@ -19,7 +19,8 @@ from workers.credit import TAKES_MAX, Lease, take_batch
 def assert_books_agree(database: Database) -> None:
     """Every check of `run reconcile`."""
     with database.reading() as tx:
-        assert [each.as_json() for each in reconcile(tx)] == []
+        differences = [each.as_json() for each in reconcile(tx)]
+    assert differences == [], differences
 
 
 def vouchers_by_batch(database: Database) -> "Counter[int]":
