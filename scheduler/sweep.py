@@ -119,9 +119,10 @@ LIST_UNSETTLED = Query("""
 -- list_unsettled: lines of a range that have no voucher, no open case, and were not found not owed; bounded by a batch
 SELECT d.id FROM disbursement d
 WHERE d.id BETWEEN :first_id AND :last_id
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id AND v.id BETWEEN :first_id AND :last_id)
   AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+                  WHERE c.disbursement_id = d.id AND c.disbursement_id BETWEEN :first_id AND :last_id
+                    AND (c.state = 'open' OR c.outcome = 'not_owed'))
 ORDER BY d.id
 """)
 

@@ -56,20 +56,22 @@ WHERE id = :batch_id AND token = :token AND state = 'open' FOR UPDATE
 """)
 
 INSERT_VOUCHERS = Query("""
--- insert_vouchers: for the lines of a range that have no voucher, no open case, and were not found not owed
+-- insert_vouchers: for the lines of a range that have no voucher, no open case, and were not found not owed; the range
+-- stands in each part, or PostgreSQL reads all vouchers there are for every batch
 INSERT INTO voucher (id, batch_id, key_version)
 SELECT d.id, :batch_id, :key_version FROM disbursement d
 WHERE d.id BETWEEN :first_id AND :last_id
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id AND v.id BETWEEN :first_id AND :last_id)
   AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+                  WHERE c.disbursement_id = d.id AND c.disbursement_id BETWEEN :first_id AND :last_id
+                    AND (c.state = 'open' OR c.outcome = 'not_owed'))
 """)
 
 SUM_VOUCHERS = Query("""
 -- sum_vouchers: what this batch inserted, where that is not all of its lines
 SELECT CAST(COALESCE(SUM(d.amount_minor), 0) AS BIGINT)
 FROM voucher v JOIN disbursement d ON d.id = v.id
-WHERE d.id BETWEEN :first_id AND :last_id AND v.batch_id = :batch_id
+WHERE d.id BETWEEN :first_id AND :last_id AND v.id BETWEEN :first_id AND :last_id AND v.batch_id = :batch_id
 """)
 
 FINISH_BATCH = Query("""

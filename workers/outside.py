@@ -30,9 +30,10 @@ SELECT d.id, :batch_id, :key_version FROM disbursement d
 WHERE d.id BETWEEN :first_id AND :last_id
   AND EXISTS (SELECT 1 FROM intent i JOIN answer a ON a.intent_id = i.id
               WHERE i.disbursement_id = d.id AND a.outcome = 'credited')
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id AND v.id BETWEEN :first_id AND :last_id)
   AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+                  WHERE c.disbursement_id = d.id AND c.disbursement_id BETWEEN :first_id AND :last_id
+                    AND (c.state = 'open' OR c.outcome = 'not_owed'))
 RETURNING id
 """)
 

@@ -56,9 +56,10 @@ SELECT d.id, d.amount_minor, d.cycle, h.registration_id, r.currency,
 FROM disbursement d JOIN household h ON h.id = d.household_id JOIN run r ON r.id = :run_id
 LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
 WHERE d.id BETWEEN :first_id AND :last_id
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id AND v.id BETWEEN :first_id AND :last_id)
   AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = d.id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+                  WHERE c.disbursement_id = d.id AND c.disbursement_id BETWEEN :first_id AND :last_id
+                    AND (c.state = 'open' OR c.outcome = 'not_owed'))
 GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency
 ORDER BY COALESCE(MAX(CASE WHEN a.detail <> :not_called THEN i.id END), 0), d.id
 """)  # noqa: S608  # DOUBT is a constant, of no input

@@ -1,0 +1,35 @@
+"""What PostgreSQL does for a batch must not grow with the vouchers that there are."""
+
+import pytest
+from sqlalchemy import text
+
+from models.storage import Database, Query
+from scheduler.sweep import LIST_UNSETTLED
+from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families
+from workers.credit import INSERT_VOUCHERS, SUM_VOUCHERS
+from workers.outside import INSERT_CREDITED
+
+FAMILIES, BATCH_LINES = 20_000, 1_000
+
+
+@pytest.mark.parametrize(
+    "query", [INSERT_VOUCHERS, SUM_VOUCHERS, INSERT_CREDITED, LIST_UNSETTLED], ids=lambda query: query.name
+)
+def test_a_batch_does_not_read_all_vouchers(query: Query, postgresql_database: Database) -> None:
+    database = postgresql_database
+    programme = a_programme(database)
+    families(database, programme, FAMILIES, location=TIJUANA)
+    batch = batches_of(database, a_released_run(database, programme, batch_lines=BATCH_LINES))[-1]
+    with database.transaction() as tx:
+        credited = "INSERT INTO voucher SELECT id, 1, 1 FROM disbursement WHERE id < :first_id"
+        tx.connection.execute(text(credited), {"first_id": batch.first_id})
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE voucher, disbursement"))
+        plan = connection.execute(
+            text(f"EXPLAIN {query.on('postgresql')}"),
+            {"first_id": batch.first_id, "last_id": batch.last_id, "batch_id": batch.id, "key_version": 1},
+        ).scalars()
+        lines = list(plan)
+
+    assert any("pk_voucher" in line for line in lines), lines
+    assert not any("Seq Scan on voucher" in line for line in lines), lines
