@@ -114,12 +114,21 @@ FROM disbursement d JOIN household h ON h.id = d.household_id
 WHERE d.id BETWEEN :first_id AND :last_id GROUP BY h.group_code
 """)
 
-SUM_LINES = Query("""
--- sum_lines: what a run came to
-SELECT COUNT(*) AS lines, CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor, MAX(id) AS last_id,
-       (SELECT COUNT(*) FROM batch WHERE run_id = :run_id) AS batches
-FROM disbursement WHERE id BETWEEN :first_id AND :last_id
-""")
+SUM_BATCHES = Query(
+    """
+-- sum_batches: what a plan came to, and its digest: from its batches, not once more from its lines
+SELECT COUNT(*) AS batches, CAST(COALESCE(SUM(lines), 0) AS BIGINT) AS lines,
+       CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor,
+       encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex') AS digest
+FROM batch WHERE run_id = :run_id
+""",
+    sqlite="""
+-- sum_batches: what a plan came to, and its digest: from its batches, not once more from its lines
+SELECT COUNT(*) AS batches, COALESCE(SUM(lines), 0) AS lines, COALESCE(SUM(amount_minor), 0) AS amount_minor,
+       digest_batches(first_id, digest) AS digest
+FROM batch WHERE run_id = :run_id
+""",
+)
 
 COUNT_HELD_ELSEWHERE = Query("""
 -- count_held_elsewhere: entitled families of the location whose line of this cycle is in a run of another place
@@ -262,18 +271,18 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
     tx.refresh_statistics("disbursement")
     tx.execute(INSERT_BATCHES, run_id=run_id, batch_lines=batch_lines, **span)
     tx.execute(INSERT_GROUPS, run_id=run_id, **span)
-    sums = tx.one(SUM_LINES, run_id=run_id, **span)
+    sums = tx.one(SUM_BATCHES, run_id=run_id)
     if sums.lines == 0:
         raise NothingToPlan(f"every family of {slot.location_code} has its line of {slot.cycle} in another run")
-    digest = str(tx.scalar(DIGEST_LINES, batch_lines=batch_lines, **span))
-    tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=digest)
+    tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=sums.digest)
     run = tx.get(Run, Run.id == run_id)
     held = _held_elsewhere(tx, slot)
     append(
         tx,
         RunPlanned(
             **of_run(tx, run), late=bool(run.late), planned=run.lines, planned_minor=run.planned_minor,
-            currency=run.currency, batches=sums.batches, held_elsewhere=held, digest=digest, operator=run.planned_by,
+            currency=run.currency, batches=sums.batches, held_elsewhere=held, digest=run.digest,
+            operator=run.planned_by,
         ),
     )  # fmt: skip
     return Planned(run, created=True, held_elsewhere=held)
