@@ -103,11 +103,11 @@ class Ticker:
             if looks:
                 self._looked_at = now
                 self._each("sweep", runs_ahead_of_time, wake, result, "ended")
+            self._advance(result, now=now)
             places = self._places(result, now=now)
             self._plan_due(places, result, now=now)
             if looks:
                 self._plan_latecomers(places, result, now=now)
-            self._advance(result, now=now)
         return result
 
     def work(self, result: TickResult | None = None) -> TickResult:
@@ -176,6 +176,7 @@ class Ticker:
         *,
         now: datetime,
     ) -> None:
+        run_id = None
         with self._step("plan", result):
             try:
                 with self.database.transaction() as tx:
@@ -187,6 +188,11 @@ class Ticker:
             except NothingToPlan:
                 return
             result.planned += planned.created
+            if planned.created and planned.run.opens_at <= now:
+                run_id = planned.run.id
+        if run_id is not None:  # at once: workers credit this city while the next one is planned
+            with self._step("release", result):
+                result.released += advance(self.database, run_id, now=now)
 
     def _advance(self, result: TickResult, *, now: datetime) -> None:
         """Approve by policy and release what may be released."""
