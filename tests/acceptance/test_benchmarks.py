@@ -1,0 +1,56 @@
+"""The benchmarks run, in the smallest form, and do not print the rate of a wrong month. Nothing is timed here."""
+
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import text
+
+from models.storage import Database
+from tests.benchmarks.samples import Sample, table
+from tests.benchmarks.site import verify
+from tests.builders import a_programme
+from tests.commands import ROOT
+
+
+@pytest.mark.parametrize("name", ["credit", "month"])
+def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> None:
+    words = [name, "--families", "700", "--rounds", "1", "--servers", servers_from]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    for candidate in ("limit: COPY, one client", "limit: COPY, two clients", "despensa, 2 workers"):
+        assert any(line.startswith(candidate) for line in done.stdout.splitlines()), done.stdout
+
+
+def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
+    verify(postgresql_database, families=0)
+
+    with pytest.raises(AssertionError, match="1 families, 0 credited"):
+        verify(postgresql_database, families=1)
+
+
+def test_books_that_disagree_have_no_rate(postgresql_database: Database) -> None:
+    a_programme(postgresql_database)
+    with postgresql_database.transaction() as tx:
+        tx.connection.execute(text("UPDATE fund SET balance_minor = balance_minor - 1"))
+
+    with pytest.raises(AssertionError, match="fund"):
+        verify(postgresql_database, families=0)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    """A machine that is twice as fast in one round must not make a ratio."""
+
+    def sample(seconds: float) -> Sample:
+        return Sample(1_000, seconds, postgresql_cpu_s=0.002, worker_cpu_s=0.001, wal_bytes=250_000)
+
+    lines = table({"limit": [sample(1), sample(2)], "ours": [sample(2), sample(4)]}, against="limit")
+
+    assert "0.500 (0.500–0.500)" in lines[-1]
+    assert "375 (250–500)" in lines[-1]
+    assert "2 + 1" in lines[-1]
+    assert lines[-1].endswith("250")

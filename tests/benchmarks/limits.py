@@ -1,0 +1,65 @@
+"""The limit: the same rows into the same tables, with their indexes, constraints and triggers, by COPY."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+from tests.benchmarks.samples import Sample
+from tests.benchmarks.site import Connection, Site, now_s
+
+#: Rows of a table in one transaction. Larger ones gain nothing.
+CHUNK = 10_000
+#: Tables, each with the names of its columns.
+LINES = ("disbursement", "id, programme_id, household_id, cycle, amount_minor")
+VOUCHERS = ("voucher", "id, batch_id, key_version")
+
+#: What one transaction copies: tables, each with its rows in COPY's text form.
+Chunk = Sequence[tuple[tuple[str, str], bytes]]
+
+
+def read_chunks(site: Site, name: str, *, lines: bool) -> list[Chunk]:
+    """The rows that a finished month has in a database, in the order in which they were made."""
+    chunks: list[Chunk] = []
+    with site.connect(name) as connection:
+        ids = [int(str(row[0])) for row in connection.execute("SELECT id FROM disbursement ORDER BY id")]
+        for first in range(0, len(ids), CHUNK):
+            span = f"id BETWEEN {ids[first]} AND {ids[min(first + CHUNK, len(ids)) - 1]} ORDER BY id"
+            tables = (LINES, VOUCHERS) if lines else (VOUCHERS,)
+            chunks.append([(table, _copied(connection, table, span)) for table in tables])
+    return chunks
+
+
+def copy(site: Site, name: str, chunks: Sequence[Chunk], *, clients: int, families: int) -> Sample:
+    """Load the chunks, each in one transaction, by so many clients at once."""
+    rest, turn = list(reversed(chunks)), Lock()
+
+    def load() -> None:
+        with site.connect(name) as connection:
+            while True:
+                with turn:
+                    chunk = rest.pop() if rest else None
+                if chunk is None:
+                    return
+                with connection.transaction(), connection.cursor() as cursor:
+                    for (table, columns), rows in chunk:
+                        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copying:
+                            copying.write(rows)
+
+    wal, cpu, began = site.wal_bytes(), site.cpu_s(), now_s()
+    with ThreadPoolExecutor(clients) as threads:
+        for loaded in [threads.submit(load) for _ in range(clients)]:
+            loaded.result()
+    seconds = now_s() - began
+    with site.connect(name) as connection:
+        row = connection.execute("SELECT COUNT(*) FROM voucher").fetchone()
+    assert row == (families,), f"{families} families, {row} vouchers"
+    return Sample(families, seconds, site.cpu_s() - cpu, 0.0, site.wal_bytes() - wal)
+
+
+def _copied(connection: Connection, table: tuple[str, str], span: str) -> bytes:
+    name, columns = table
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY (SELECT {columns} FROM {name} WHERE {span}) TO STDOUT") as copying,
+    ):
+        return b"".join(bytes(part) for part in copying)

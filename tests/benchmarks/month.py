@@ -1,0 +1,120 @@
+"""Crediting released runs, and the whole month from plan to last notice, against the limit."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import update
+
+from models.calendar import Cycle
+from models.settings import Settings
+from models.storage import Database
+from models.tables import Programme
+from scheduler.approve import approve_by_policy
+from scheduler.plan import plan_slot
+from scheduler.release import release
+from tests.benchmarks.limits import Chunk, copy, read_chunks
+from tests.benchmarks.samples import Sample, alternate, table
+from tests.benchmarks.site import Crew, Site, seconds_between, verify, wait_for_month
+from tests.builders import CITIES, a_programme, families_due
+from tests.fakes import FakeStore
+
+WORKERS = 2
+#: From the first plan to the last store that was told.
+MONTH = "(SELECT MAX(delivered_at) FROM notice) - (SELECT MIN(planned_at) FROM run)"
+#: From the first message to the last batch.
+CREDITS = "(SELECT MAX(credited_at) FROM batch) - (SELECT MIN(stamped_at) FROM batch)"
+
+Tell = Callable[[str], None]
+
+
+def credit(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
+    """Two workers on released runs, against COPY of the same vouchers."""
+    with (
+        FakeStore.open() as store,
+        _enrolled(site, store, families) as enrolled,
+        site.database(template=enrolled) as (released, database),
+    ):
+        _release(database)
+        database.close()
+        chunks = _finish(site, released, families=families, lines=False)
+        _compare(site, chunks, template=released, families=families, rounds=rounds, tell=tell, lasting=CREDITS)
+
+
+def month(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
+    """Plan to last notice, against COPY of the same lines and vouchers."""
+    with FakeStore.open() as store, _enrolled(site, store, families) as enrolled:
+        chunks = _finish(site, enrolled, families=families, lines=True)
+        _compare(site, chunks, template=enrolled, families=families, rounds=rounds, tell=tell, lasting=MONTH)
+
+
+def _finish(site: Site, template: str, *, families: int, lines: bool) -> list[Chunk]:
+    """Work the month off once, which also warms everything up, and return its rows."""
+    with site.database(template=template) as (name, database):
+        _work(site, name, database, families=families, lasting=MONTH)
+        return read_chunks(site, name, lines=lines)
+
+
+def _compare(
+    site: Site, chunks: Sequence[Chunk], *, template: str, families: int, rounds: int, tell: Tell, lasting: str
+) -> None:
+    def copied(clients: int) -> Sample:
+        with site.database(template=template) as (name, _):
+            return copy(site, name, chunks, clients=clients, families=families)
+
+    def worked() -> Sample:
+        with site.database(template=template) as (name, database):
+            return _work(site, name, database, families=families, lasting=lasting)
+
+    samples = alternate(
+        {"limit: COPY, one client": lambda: copied(1), "limit: COPY, two clients": lambda: copied(2),
+         f"despensa, {WORKERS} workers": worked},
+        rounds=rounds, tell=tell,
+    )  # fmt: skip
+    for line in table(samples, against="limit: COPY, two clients"):
+        tell(line)
+
+
+def _work(site: Site, name: str, database: Database, *, families: int, lasting: str) -> Sample:
+    with Crew.open(site, name) as crew:
+        for _ in range(WORKERS):
+            crew.start("worker")
+        crew.wait_for_workers(database, WORKERS)
+        wal, cpu, ours = site.wal_bytes(), site.cpu_s(), crew.cpu_s()
+        crew.start("scheduler")
+        wait_for_month(database, runs=len(CITIES))
+        sample = Sample(
+            families, seconds_between(database, lasting), site.cpu_s() - cpu, crew.cpu_s() - ours,
+            site.wal_bytes() - wal,
+        )  # fmt: skip
+    verify(database, families=families)
+    return sample
+
+
+@contextmanager
+def _enrolled(site: Site, store: FakeStore, families: int) -> Iterator[str]:
+    """The name of a database with families in seven cities, whose payday has come; with no session on it."""
+    with site.database() as (name, database):
+        programme = a_programme(database, stores=1, store_url=store.url)
+        with database.transaction() as tx:
+            tx.connection.execute(update(Programme).values(payday_time="00:00"))
+        families_due(database, programme, families, now=datetime.now(UTC))
+        with database.transaction() as tx:
+            tx.refresh_statistics("household", "enrolment")
+        database.close()  # a database is copied only while nobody is connected to it
+        yield name
+
+
+def _release(database: Database) -> None:
+    """Every city's run, as one scheduler makes them with the settings as they come."""
+    now = datetime.now(UTC)
+    with database.reading() as tx:
+        programme = tx.get(Programme)
+        cycle = Cycle.parse(str(tx.connection.exec_driver_sql("SELECT MIN(first_cycle) FROM enrolment").scalar_one()))
+    for location_code, _, _ in CITIES:
+        with database.transaction() as tx:
+            run = plan_slot(
+                tx, programme, location_code=location_code, cycle=cycle, now=now, batch_lines=Settings().batch_lines
+            ).run
+            assert approve_by_policy(tx, run.id, now=now) == ""
+            release(tx, run.id, now=now)

@@ -1,0 +1,211 @@
+"""Where benchmarks run: PostgreSQL as durable as in production, Redis, and despensa's own processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import psycopg
+
+from models import schema
+from models.keys import init_keys
+from models.storage import Database
+from tests import servers
+from tests.commands import ROOT
+from tests.conftest import url_of
+from tests.faults.fleet import end
+from tests.ledger import assert_books_agree, count_credited
+from tests.waiting import until
+
+#: Beyond its defaults: enough that no checkpoint is forced in mid-month. The rest, fsync above all, as it comes.
+POSTGRESQL_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
+ENDS_WITHIN_S = 3_600
+Connection: TypeAlias = "psycopg.Connection[tuple[object, ...]]"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Site:
+    """Servers, and databases on them."""
+
+    folder: Path
+    postgresql: servers.Postgresql
+    redis_url: str
+    _made: int = 0
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, *, servers_from: str) -> Iterator["Site"]:
+        """Both servers, and a migrated database to copy; all is gone when the context ends."""
+        with servers.postgresql(servers_from) as postgresql, servers.redis_server(servers_from, folder) as redis_url:
+            site = cls(folder, postgresql, redis_url)
+            with site.connect() as connection:
+                for name, value in POSTGRESQL_SETTINGS.items():
+                    connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            # pg_ctl's fast stop: shared_buffers is read at the start.
+            master = site.master()
+            os.kill(master, signal.SIGINT)
+            until(lambda: not _is_alive(master), what="the end of PostgreSQL")
+            postgresql.start()
+            with site.connect() as connection:
+                for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                    row = connection.execute(f"SHOW {name}").fetchone()
+                    assert row == ("on",), f"{name} is {row}: what is measured here is durable"
+                connection.execute("CREATE DATABASE migrated")
+            database = Database(url_of(postgresql.url, "migrated"))
+            schema.upgrade(database)
+            database.close()
+            init_keys(folder / "home" / "keys")
+            yield site
+
+    def connect(self, name: str = "postgres") -> Connection:
+        """To speak to the server directly."""
+        return psycopg.connect(url_of(self.postgresql.url, name), autocommit=True)
+
+    @contextmanager
+    def database(self, *, template: str = "migrated") -> Iterator[tuple[str, Database]]:
+        """A copy of a database, by its name; after a checkpoint, so that each begins with the same work ahead."""
+        self._made += 1
+        name = f"bench_{self._made}"
+        with self.connect() as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            connection.execute("CHECKPOINT")
+        database = Database(url_of(self.postgresql.url, name))
+        try:
+            yield name, database
+        finally:
+            database.close()
+            with self.connect() as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def master(self) -> int:
+        """The process id of PostgreSQL's own process, parent of every session's."""
+        with self.connect() as connection:
+            return int(_stat(connection.info.backend_pid)[1])
+
+    def cpu_s(self) -> float:
+        """Processor time of PostgreSQL so far, in all its processes, ended ones too."""
+        master = self.master()
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        return _own_and_waited_cpu_s(master) + sum(_own_cpu_s(int(child)) for child in children)
+
+    def wal_bytes(self) -> int:
+        """How much PostgreSQL has written ahead so far."""
+        with self.connect() as connection:
+            row = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+            assert row is not None
+            return int(str(row[0]))
+
+
+@dataclass
+class Crew:
+    """despensa's own processes at work on one database."""
+
+    environment: dict[str, str]
+    processes: list["subprocess.Popen[bytes]"]
+
+    @classmethod
+    @contextmanager
+    def open(cls, site: Site, name: str) -> Iterator["Crew"]:
+        """Nobody at work yet; all are ended when the context ends."""
+        crew = cls(
+            {
+                "DESPENSA_HOME": str(site.folder / "home"),
+                "DESPENSA_DATABASE_URL": url_of(site.postgresql.url, name),
+                "DESPENSA_REDIS_URL": site.redis_url,
+                "DESPENSA_NAMESPACE": name.replace("_", "-"),
+            },
+            [],
+        )
+        try:
+            yield crew
+        finally:
+            for process in crew.processes:
+                end(process)
+
+    def start(self, *words: str) -> None:
+        """A service, whose log goes where it costs what a file costs."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
+        log = Path(self.environment["DESPENSA_HOME"]) / f"{words[0]}-{len(self.processes)}.log"
+        with log.open("wb") as out:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "console.main", *words], cwd=ROOT, env={**inherited, **self.environment},
+                    stdin=subprocess.DEVNULL, stdout=out, start_new_session=True,
+                )
+            )  # fmt: skip
+
+    def wait_for_workers(self, database: Database, count: int) -> None:
+        """Until so many have been seen: their start is not what is measured."""
+        until(lambda: _count(database, "SELECT COUNT(*) FROM sighting WHERE role = 'worker'") >= count, what="workers")
+
+    def cpu_s(self) -> float:
+        """Processor time so far, of the services and the processes that they started."""
+        pids = [process.pid for process in self.processes]
+        for pid in list(pids):
+            with suppress(OSError):
+                pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return sum(_own_cpu_s(pid) for pid in pids)
+
+
+def wait_for_month(database: Database, *, runs: int) -> None:
+    """Until so many runs are completed, their stores told and their events in the log."""
+    left = (
+        f"SELECT {runs} - (SELECT COUNT(*) FROM run WHERE state = 'completed') "
+        "+ (SELECT COUNT(*) FROM notice WHERE state <> 'delivered') "
+        "+ (SELECT COUNT(*) FROM journal) - (SELECT emitted_seq FROM journal_head)"
+    )
+    until(lambda: _count(database, left) == 0, what="the end of the month", within_s=ENDS_WITHIN_S)
+
+
+def verify(database: Database, *, families: int) -> None:
+    """A fast wrong number is worthless: every book agrees, and every family has one voucher."""
+    assert_books_agree(database)
+    credited = count_credited(database)
+    vouchers = _count(database, "SELECT COUNT(*) FROM voucher")
+    assert credited == vouchers == families, f"{families} families, {credited} credited, {vouchers} vouchers"
+
+
+def seconds_between(database: Database, statement: str) -> float:
+    """A duration by the database's clock."""
+    with database.reading() as tx:
+        tx.allow_long_statement()
+        return float(tx.connection.exec_driver_sql(f"SELECT EXTRACT(EPOCH FROM ({statement}))").scalar_one())
+
+
+def now_s() -> float:
+    """This process's steady clock."""
+    return time.perf_counter()
+
+
+def _count(database: Database, statement: str) -> int:
+    with database.reading() as tx:
+        tx.allow_long_statement()
+        return int(tx.connection.exec_driver_sql(statement).scalar_one())
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from its third on: state, parent, …"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _own_cpu_s(pid: int) -> float:
+    with suppress(OSError):
+        return sum(map(int, _stat(pid)[11:13])) / _TICKS
+    return 0.0
+
+
+def _own_and_waited_cpu_s(pid: int) -> float:
+    return sum(map(int, _stat(pid)[11:15])) / _TICKS
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(OSError):
+        return _stat(pid)[0] != "Z"
+    return False
