@@ -7,16 +7,20 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text, update
 
+from models import books
 from models.sightings import seen_lately
 from models.storage import Database
-from models.tables import Programme
+from models.tables import Fund, Journal, Programme, Run
 from scheduler import loop
 from scheduler.loop import tick_until_stopped
 from scheduler.tick import Ticker, TickResult
-from tests.builders import TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
+from tests.builders import CITIES, NOGALES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
 from tests.commands import kill, start
 from tests.installation import Installation
 from tests.waiting import until
+
+#: Of one member: 500.00 and 100.00 for it.
+ONE_FAMILY_MINOR = 60_000
 
 
 @pytest.mark.parametrize("profile", ["distributed"], indirect=True)
@@ -42,6 +46,35 @@ def test_plan_that_takes_long_holds_no_released_run_back(
             ticker.stopping.set()
             planned.set()
         assert ticking.exception() is None
+
+
+def test_each_city_is_released_before_the_next_one_is_planned(installation: Installation) -> None:
+    """Otherwise workers stand still while a million families of the other cities are planned."""
+    families(installation.database, a_programme(installation.database), 2 * len(CITIES))
+
+    installation.ticker().decide()
+
+    with installation.database.reading() as tx:
+        events = [each.event for each in tx.list(Journal)]
+    assert [each for each in events if each in ("run.planned", "run.released")] == (
+        ["run.planned", "run.released"] * len(CITIES)
+    )
+
+
+def test_run_that_waits_for_money_comes_before_newer_ones(installation: Installation) -> None:
+    database, ticker = installation.database, installation.ticker()
+    programme = a_programme(database, funds_minor=(ONE_FAMILY_MINOR - 1,))
+    families(database, programme, 1, location=TIJUANA)
+    ticker.decide()
+    families(database, programme, 1, location=NOGALES)
+    with database.transaction() as tx:
+        books.deposit(tx, fund_id=tx.get(Fund).id, amount_minor=1, currency="MXN")
+
+    ticker.decide()
+
+    with database.reading() as tx:
+        states = {run.location_code: (run.state, run.blocked) for run in tx.list(Run)}
+    assert states == {TIJUANA: ("released", ""), NOGALES: ("approved", "funds")}
 
 
 def test_scheduler_is_seen_by_the_half_that_follows_runs(installation: Installation) -> None:
