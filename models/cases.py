@@ -26,6 +26,19 @@ DOUBT = """MIN(CASE WHEN i.kind = 'send' AND COALESCE(a.outcome, 'unknown') = 'u
                                    AND later.kind = 'send' AND COALESCE(said.outcome, 'unknown') = 'unknown')
                 THEN i.recorded_at END) AS absent_at"""
 
+
+def unsettled(line: str) -> str:
+    """That a line from :first_id to :last_id has no voucher, no open case, and was not found not owed: as a condition.
+
+    `line` is the column with its id. The range stands in each part: without it PostgreSQL reads all vouchers that there
+    are for every batch.
+    """
+    return f"""NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = {line} AND v.id BETWEEN :first_id AND :last_id)
+  AND NOT EXISTS (SELECT 1 FROM cases c
+                  WHERE c.disbursement_id = {line} AND c.disbursement_id BETWEEN :first_id AND :last_id
+                    AND (c.state = 'open' OR c.outcome = 'not_owed'))"""  # noqa: S608  # of constants, of no input
+
+
 LIST_CALLED = Query(f"""
 -- list_called: lines of a range that were sent to their issuer and have no usable answer, or that it credited; neither
 -- vouchers, nor cases already, nor found not owed, nor in a batch of the run that will ask. Bounded by the batch
@@ -34,13 +47,11 @@ SELECT i.disbursement_id AS id,
        MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
 FROM intent i LEFT JOIN answer a ON a.intent_id = i.id
 WHERE i.disbursement_id BETWEEN :first_id AND :last_id
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = i.disbursement_id)
-  AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = i.disbursement_id AND (c.state = 'open' OR c.outcome = 'not_owed'))
+  AND {unsettled("i.disbursement_id")}
   AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = :run_id AND b.state = 'open'
                   AND i.disbursement_id BETWEEN b.first_id AND b.last_id)
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
-""")  # noqa: S608  # DOUBT is a constant, of no input
+""")  # noqa: S608  # of constants, of no input
 
 LIST_DOUBTED = Query(f"""
 -- list_doubted: lines of a programme that were sent to its issuer and have no usable answer, or that it credited;
@@ -53,7 +64,7 @@ WHERE d.programme_id = :programme_id
   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
   AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
-""")  # noqa: S608  # DOUBT is a constant, of no input
+""")  # noqa: S608  # of constants, of no input
 
 LIST_CASES = Query("""
 -- list_cases: cases with their runs, for the screen; of one run, or of all (:run_id 0); not bounded: stream it

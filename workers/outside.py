@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models import books
-from models.cases import count_doubts, open_case
+from models.cases import count_doubts, open_case, unsettled
 from models.deadlines import RETRY_AFTER_S, RETRY_AFTER_S_MAX
 from models.doubts import ASK_AGAIN, PUT_OFF_MAX, ask_again_at, sure_from
 from models.errors import DespensaError
@@ -23,19 +23,16 @@ from workers.issuers.answers import TryLater
 from workers.issuers.calls import Line, Work, begin, call_for
 from workers.issuers.slots import BREAKER_OPEN, Health
 
-INSERT_CREDITED = Query("""
+INSERT_CREDITED = Query(f"""
 -- insert_credited: vouchers for the lines of a range that the issuer credited, as INSERT_VOUCHERS has it
 INSERT INTO voucher (id, batch_id, key_version)
 SELECT d.id, :batch_id, :key_version FROM disbursement d
 WHERE d.id BETWEEN :first_id AND :last_id
   AND EXISTS (SELECT 1 FROM intent i JOIN answer a ON a.intent_id = i.id
               WHERE i.disbursement_id = d.id AND a.outcome = 'credited')
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id AND v.id BETWEEN :first_id AND :last_id)
-  AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = d.id AND c.disbursement_id BETWEEN :first_id AND :last_id
-                    AND (c.state = 'open' OR c.outcome = 'not_owed'))
+  AND {unsettled("d.id")}
 RETURNING id
-""")
+""")  # noqa: S608  # of constants, of no input
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from models.cases import DOUBT
+from models.cases import DOUBT, unsettled
 from models.deadlines import ISSUER_CALL_S, LEASE_S, steady_s
 from models.doubts import is_surely_absent, is_window_over
 from models.errors import Misconfigured
@@ -56,13 +56,10 @@ SELECT d.id, d.amount_minor, d.cycle, h.registration_id, r.currency,
 FROM disbursement d JOIN household h ON h.id = d.household_id JOIN run r ON r.id = :run_id
 LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
 WHERE d.id BETWEEN :first_id AND :last_id
-  AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id AND v.id BETWEEN :first_id AND :last_id)
-  AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = d.id AND c.disbursement_id BETWEEN :first_id AND :last_id
-                    AND (c.state = 'open' OR c.outcome = 'not_owed'))
+  AND {unsettled("d.id")}
 GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency
 ORDER BY COALESCE(MAX(CASE WHEN a.detail <> :not_called THEN i.id END), 0), d.id
-""")  # noqa: S608  # DOUBT is a constant, of no input
+""")  # noqa: S608  # of constants, of no input
 
 WAKE_CASES = Query("""
 -- wake_cases: of lines whose credit became known after another take had made them a case: they are due
