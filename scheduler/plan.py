@@ -88,16 +88,19 @@ GROUP BY (id - :first_id) / :batch_lines ORDER BY MIN(id)
 """,
 )
 
+#: The digest of a run over those of its batches; SQLite has it as an aggregate (models.storage).
+_OVER_BATCHES = "encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex')"
+
 DIGEST_LINES = Query(
-    """
+    f"""
 -- digest_lines: the digest of a run, from its rows as they are now
-SELECT encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex')
+SELECT {_OVER_BATCHES}
 FROM (SELECT MIN(id) AS first_id,
              encode(sha256(convert_to(
                  string_agg(id || ':' || household_id || ':' || amount_minor, chr(10) ORDER BY id), 'UTF8')), 'hex')
              AS digest
       FROM disbursement WHERE id BETWEEN :first_id AND :last_id GROUP BY (id - :first_id) / :batch_lines) batches
-""",
+""",  # noqa: S608  # of constants, of no input
     sqlite="""
 -- digest_lines: the digest of a run, from its rows as they are now
 SELECT digest_batches(first_id, digest)
@@ -114,19 +117,21 @@ FROM disbursement d JOIN household h ON h.id = d.household_id
 WHERE d.id BETWEEN :first_id AND :last_id GROUP BY h.group_code
 """)
 
-SUM_BATCHES = Query(
-    """
--- sum_batches: what a plan came to, and its digest: from its batches, not once more from its lines
+SUM_BATCHES = Query("""
+-- sum_batches: what a plan came to: from its batches, not once more from its lines
 SELECT COUNT(*) AS batches, CAST(COALESCE(SUM(lines), 0) AS BIGINT) AS lines,
-       CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor,
-       encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex') AS digest
+       CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor
 FROM batch WHERE run_id = :run_id
-""",
+""")
+
+DIGEST_BATCHES = Query(
+    f"""
+-- digest_batches: the digest of a plan, from the digests that its batches have
+SELECT {_OVER_BATCHES} FROM batch WHERE run_id = :run_id
+""",  # noqa: S608  # of constants, of no input
     sqlite="""
--- sum_batches: what a plan came to, and its digest: from its batches, not once more from its lines
-SELECT COUNT(*) AS batches, COALESCE(SUM(lines), 0) AS lines, COALESCE(SUM(amount_minor), 0) AS amount_minor,
-       digest_batches(first_id, digest) AS digest
-FROM batch WHERE run_id = :run_id
+-- digest_batches: the digest of a plan, from the digests that its batches have
+SELECT digest_batches(first_id, digest) FROM batch WHERE run_id = :run_id
 """,
 )
 
@@ -274,15 +279,15 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
     sums = tx.one(SUM_BATCHES, run_id=run_id)
     if sums.lines == 0:
         raise NothingToPlan(f"every family of {slot.location_code} has its line of {slot.cycle} in another run")
-    tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=sums.digest)
+    digest = str(tx.scalar(DIGEST_BATCHES, run_id=run_id))
+    tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=digest)
     run = tx.get(Run, Run.id == run_id)
     held = _held_elsewhere(tx, slot)
     append(
         tx,
         RunPlanned(
             **of_run(tx, run), late=bool(run.late), planned=run.lines, planned_minor=run.planned_minor,
-            currency=run.currency, batches=sums.batches, held_elsewhere=held, digest=run.digest,
-            operator=run.planned_by,
+            currency=run.currency, batches=sums.batches, held_elsewhere=held, digest=digest, operator=run.planned_by,
         ),
     )  # fmt: skip
     return Planned(run, created=True, held_elsewhere=held)
