@@ -191,8 +191,7 @@ class Ticker:
             if planned.created and planned.run.opens_at <= now:
                 run_id = planned.run.id
         if run_id is not None:  # at once: workers credit this city while the next one is planned
-            with self._step("release", result):
-                result.released += advance(self.database, run_id, now=now)
+            self._release(run_id, result, now=now)
 
     def _advance(self, result: TickResult, *, now: datetime) -> None:
         """Approve by policy and release what may be released."""
@@ -200,8 +199,11 @@ class Ticker:
             with self.database.reading() as tx:
                 runs = tx.all(LIST_UNRELEASED, payday_at=now)
             for run in runs:
-                with self._step("release", result):
-                    result.released += advance(self.database, run.id, now=now)
+                self._release(run.id, result, now=now)
+
+    def _release(self, run_id: int, result: TickResult, *, now: datetime) -> None:
+        with self._step("release", result):
+            result.released += advance(self.database, run_id, now=now)
 
     def _each(
         self,
