@@ -23,6 +23,13 @@ def assert_books_agree(database: Database) -> None:
     assert differences == [], differences
 
 
+def count(database: Database, statement: str) -> int:
+    """A number from the database."""
+    with database.reading() as tx:
+        tx.allow_long_statement()
+        return int(tx.connection.execute(text(statement)).scalar_one())
+
+
 def vouchers_by_batch(database: Database) -> "Counter[int]":
     """How many there are of each batch."""
     counts = text("SELECT batch_id, COUNT(*) AS credited FROM voucher GROUP BY batch_id")
@@ -33,13 +40,11 @@ def vouchers_by_batch(database: Database) -> "Counter[int]":
 
 def count_credited(database: Database) -> int:
     """How many families have a voucher, each counted once a month however many it has."""
-    families = text(
+    families = (
         "SELECT COUNT(*) FROM "
         "(SELECT DISTINCT d.household_id, d.cycle FROM voucher v JOIN disbursement d ON d.id = v.id) AS credited"
     )
-    with database.reading() as tx:
-        tx.allow_long_statement()
-        return int(tx.connection.execute(families).scalar_one())
+    return count(database, families)
 
 
 def of_vouchers(fault: str, database: Database, *, families: int, runs: int = 1) -> Row:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import redis
 
+from tests.processes import children_of, is_running, stat_of
 from tests.waiting import until
 
 
@@ -51,6 +52,20 @@ def redis_server(servers: str, folder: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def postgresql_processes(server: Postgresql) -> list[int]:
+    """The server's own, and every session's."""
+    with psycopg.connect(server.url) as connection:
+        master = int(stat_of(connection.info.backend_pid)[1])
+    return [master, *children_of(master)]
+
+
+def stop_postgresql(server: Postgresql, number: int) -> None:
+    """By PostgreSQL's own signals: SIGQUIT stops it immediately, SIGINT orderly. Returns once it is gone."""
+    master = postgresql_processes(server)[0]
+    os.kill(master, number)
+    until(lambda: not is_running(master), what="the end of PostgreSQL")
 
 
 def redis_url(folder: Path) -> str:

@@ -1,11 +1,12 @@
 """The limit: the same rows into the same tables, with their indexes, constraints and triggers, by COPY."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from tests.benchmarks.samples import Sample
-from tests.benchmarks.site import Connection, Site, now_s
+from tests.benchmarks.site import Connection, Site
 
 #: Rows of a table in one transaction. Larger ones gain nothing.
 CHUNK = 10_000
@@ -45,11 +46,11 @@ def copy(site: Site, name: str, chunks: Sequence[Chunk], *, clients: int, famili
                         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copying:
                             copying.write(rows)
 
-    wal, cpu, began = site.wal_bytes(), site.cpu_s(), now_s()
+    wal, cpu, began = site.wal_bytes(), site.cpu_s(), time.perf_counter()
     with ThreadPoolExecutor(clients) as threads:
         for loaded in [threads.submit(load) for _ in range(clients)]:
             loaded.result()
-    seconds = now_s() - began
+    seconds = time.perf_counter() - began
     with site.connect(name) as connection:
         row = connection.execute("SELECT COUNT(*) FROM voucher").fetchone()
     assert row == (families,), f"{families} families, {row} vouchers"

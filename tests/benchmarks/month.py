@@ -77,9 +77,7 @@ def _compare(
 
 def _work(site: Site, name: str, database: Database, *, families: int, lasting: str) -> Sample:
     with Crew.open(site, name) as crew:
-        for _ in range(WORKERS):
-            crew.start("worker")
-        crew.wait_for_workers(database, WORKERS)
+        crew.start_workers(database, WORKERS)
         wal, cpu, ours = site.wal_bytes(), site.cpu_s(), crew.cpu_s()
         crew.start("scheduler")
         wait_for_month(database, runs=len(CITIES))

@@ -3,8 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,15 +15,16 @@ from models import schema
 from models.keys import init_keys
 from models.storage import Database
 from tests import servers
-from tests.commands import ROOT
 from tests.conftest import url_of
-from tests.faults.fleet import end
-from tests.ledger import assert_books_agree, count_credited
+from tests.ledger import assert_books_agree, count, count_credited
+from tests.processes import children_of, end, start_service, stat_of
 from tests.waiting import until
 
 #: Beyond its defaults: enough that no checkpoint is forced in mid-month. The rest, fsync above all, as it comes.
 POSTGRESQL_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
 ENDS_WITHIN_S = 3_600
+#: Rates are by the database's clock: whoever waits for the end must not take the processors from who works.
+LOOK_S = 0.5
 Connection: TypeAlias = "psycopg.Connection[tuple[object, ...]]"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -48,10 +47,7 @@ class Site:
             with site.connect() as connection:
                 for name, value in POSTGRESQL_SETTINGS.items():
                     connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-            # pg_ctl's fast stop: shared_buffers is read at the start.
-            master = site.master()
-            os.kill(master, signal.SIGINT)
-            until(lambda: not _is_alive(master), what="the end of PostgreSQL")
+            servers.stop_postgresql(postgresql, signal.SIGINT)  # shared_buffers is read at the start
             postgresql.start()
             with site.connect() as connection:
                 for name in ("fsync", "synchronous_commit", "full_page_writes"):
@@ -84,16 +80,10 @@ class Site:
             with self.connect() as connection:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def master(self) -> int:
-        """The process id of PostgreSQL's own process, parent of every session's."""
-        with self.connect() as connection:
-            return int(_stat(connection.info.backend_pid)[1])
-
     def cpu_s(self) -> float:
         """Processor time of PostgreSQL so far, in all its processes, ended ones too."""
-        master = self.master()
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        return _own_and_waited_cpu_s(master) + sum(_own_cpu_s(int(child)) for child in children)
+        master, *others = servers.postgresql_processes(self.postgresql)
+        return _cpu_s(master, waited_for=True) + sum(map(_cpu_s, others))
 
     def wal_bytes(self) -> int:
         """How much PostgreSQL has written ahead so far."""
@@ -131,27 +121,23 @@ class Crew:
 
     def start(self, *words: str) -> None:
         """A service, whose log goes where it costs what a file costs."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
         log = Path(self.environment["DESPENSA_HOME"]) / f"{words[0]}-{len(self.processes)}.log"
-        with log.open("wb") as out:
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "console.main", *words], cwd=ROOT, env={**inherited, **self.environment},
-                    stdin=subprocess.DEVNULL, stdout=out, start_new_session=True,
-                )
-            )  # fmt: skip
+        self.processes.append(start_service(*words, environment=self.environment, log=log))
 
-    def wait_for_workers(self, database: Database, count: int) -> None:
-        """Until so many have been seen: their start is not what is measured."""
-        until(lambda: _count(database, "SELECT COUNT(*) FROM sighting WHERE role = 'worker'") >= count, what="workers")
+    def start_workers(self, database: Database, number: int) -> None:
+        """Returns once so many have been seen: their start is not what is measured."""
+        for _ in range(number):
+            self.start("worker")
+        seen = "SELECT COUNT(*) FROM sighting WHERE role = 'worker'"
+        until(lambda: count(database, seen) >= number, what="workers")
 
     def cpu_s(self) -> float:
         """Processor time so far, of the services and the processes that they started."""
         pids = [process.pid for process in self.processes]
         for pid in list(pids):
             with suppress(OSError):
-                pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return sum(_own_cpu_s(pid) for pid in pids)
+                pids += children_of(pid)
+        return sum(map(_cpu_s, pids))
 
 
 def wait_for_month(database: Database, *, runs: int) -> None:
@@ -161,14 +147,14 @@ def wait_for_month(database: Database, *, runs: int) -> None:
         "+ (SELECT COUNT(*) FROM notice WHERE state <> 'delivered') "
         "+ (SELECT COUNT(*) FROM journal) - (SELECT emitted_seq FROM journal_head)"
     )
-    until(lambda: _count(database, left) == 0, what="the end of the month", within_s=ENDS_WITHIN_S)
+    until(lambda: count(database, left) == 0, what="the end of the month", within_s=ENDS_WITHIN_S, poll_s=LOOK_S)
 
 
 def verify(database: Database, *, families: int) -> None:
     """A fast wrong number is worthless: every book agrees, and every family has one voucher."""
     assert_books_agree(database)
     credited = count_credited(database)
-    vouchers = _count(database, "SELECT COUNT(*) FROM voucher")
+    vouchers = count(database, "SELECT COUNT(*) FROM voucher")
     assert credited == vouchers == families, f"{families} families, {credited} credited, {vouchers} vouchers"
 
 
@@ -179,33 +165,8 @@ def seconds_between(database: Database, statement: str) -> float:
         return float(tx.connection.exec_driver_sql(f"SELECT EXTRACT(EPOCH FROM ({statement}))").scalar_one())
 
 
-def now_s() -> float:
-    """This process's steady clock."""
-    return time.perf_counter()
-
-
-def _count(database: Database, statement: str) -> int:
-    with database.reading() as tx:
-        tx.allow_long_statement()
-        return int(tx.connection.exec_driver_sql(statement).scalar_one())
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from its third on: state, parent, …"""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _own_cpu_s(pid: int) -> float:
+def _cpu_s(pid: int, *, waited_for: bool = False) -> float:
+    """Processor time of a process so far, with that of its ended children if asked for; 0 where it is gone."""
     with suppress(OSError):
-        return sum(map(int, _stat(pid)[11:13])) / _TICKS
+        return sum(map(int, stat_of(pid)[11 : 15 if waited_for else 13])) / _TICKS
     return 0.0
-
-
-def _own_and_waited_cpu_s(pid: int) -> float:
-    return sum(map(int, _stat(pid)[11:15])) / _TICKS
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(OSError):
-        return _stat(pid)[0] != "Z"
-    return False

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +25,11 @@ from models.storage import Database
 from models.tables import Programme
 from tests import servers
 from tests.builders import a_programme, an_issuer, families_due
-from tests.commands import ROOT
 from tests.fakes import FakeStore
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
 from tests.faults.report import Row
-from tests.ledger import assert_books_agree, count_credited, credits_by_reference, vouchers_by_batch
+from tests.ledger import assert_books_agree, count, count_credited, credits_by_reference, vouchers_by_batch
+from tests.processes import end, start_service
 from tests.waiting import until
 from workers.issuers.simulated import SimulatedIssuer
 
@@ -144,14 +143,8 @@ class Fleet:
 
     def start(self, *words: str, python_path: str = "") -> "subprocess.Popen[bytes]":
         """A service, its log in a file of its own. What lies on `python_path` comes before the program."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
         path = self.folder / f"{words[0]}-{len(self.logs)}.log"
-        with path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "console.main", *words], cwd=ROOT,
-                env={**inherited, **self.environment, "PYTHONPATH": python_path},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+        process = start_service(*words, environment=self.environment, log=path, python_path=python_path)
         self.processes.append(process)
         self.logs[process.pid] = path
         return process
@@ -191,16 +184,11 @@ class Fleet:
 
     def stop_postgresql(self) -> None:
         """Immediately; returns once it is gone."""
-        master = self.postgresql_processes()[0]
-        os.kill(master, signal.SIGQUIT)
-        until(lambda: not Path(f"/proc/{master}").exists() or _is_zombie(master), what="the end of PostgreSQL")
+        servers.stop_postgresql(self.postgresql, signal.SIGQUIT)
 
     def postgresql_processes(self) -> list[int]:
         """The server's own, and every session's."""
-        with psycopg.connect(self.postgresql.url) as connection:
-            backend = int(Path(f"/proc/{connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()[1])
-        children = Path(f"/proc/{backend}/task/{backend}/children").read_text().split()
-        return [backend, *(int(child) for child in children)]
+        return servers.postgresql_processes(self.postgresql)
 
     def credited(self) -> int:
         """Vouchers so far; as before where the database is away."""
@@ -354,8 +342,7 @@ class Fleet:
 
     def count(self, statement: str) -> int:
         """A number from the database."""
-        with self.database.reading() as tx:
-            return int(tx.connection.execute(text(statement)).scalar_one())
+        return count(self.database, statement)
 
     def _told(self) -> "Counter[int]":
         """How many vouchers the schedulers' logs tell of, by batch; each line of the journal once."""
@@ -394,23 +381,3 @@ def port_of(url: str) -> int:
     port = urlsplit(url).port
     assert port is not None
     return port
-
-
-def _is_zombie(pid: int) -> bool:
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL to a process that the test started, and to its group if it leads one."""
-    with suppress(ProcessLookupError):
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()
-
-
-def signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
-    """A signal to a service and all its processes."""
-    os.killpg(process.pid, number)

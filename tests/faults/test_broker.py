@@ -28,6 +28,7 @@ from tests.faults.proxy import Proxy, proxied_redis, redis_socket
 from tests.faults.report import Row
 from tests.installation import Installation
 from tests.ledger import assert_books_agree, expire_stamps, of_vouchers, pass_time
+from tests.processes import children_of, is_running
 from tests.races import failing_at
 from tests.waiting import until
 from workers import watchdog
@@ -404,7 +405,9 @@ def test_orphans_of_a_killed_master_end_themselves(installation: Installation) -
         family = _descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
 
-        until(lambda: not [pid for pid in family if _alive(pid)], what="the end of the orphans", within_s=SHUTDOWN_S)
+        until(
+            lambda: not [pid for pid in family if is_running(pid)], what="the end of the orphans", within_s=SHUTDOWN_S
+        )
     finally:
         kill(process)
 
@@ -419,7 +422,7 @@ def test_death_of_one_worker_process_ends_them_all_for_the_supervisor(installati
         ended = end(process)
 
         assert ended.code == 1
-        until(lambda: not [pid for pid in family if _alive(pid)], what="the end of the others", within_s=SHUTDOWN_S)
+        until(lambda: not [pid for pid in family if is_running(pid)], what="the end of the others", within_s=SHUTDOWN_S)
     finally:
         kill(process)
 
@@ -447,7 +450,7 @@ def test_worker_told_to_stop_ends_in_time(installation: Installation) -> None:
         until(lambda: process.poll() is not None, what="the end of the master", within_s=SHUTDOWN_S + 5)
 
         assert end(process).code == 0
-        assert not [pid for pid in family if _alive(pid)]
+        assert not [pid for pid in family if is_running(pid)]
     finally:
         kill(process)
 
@@ -496,11 +499,8 @@ def _forged(**changed: object) -> bytes:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Children, and theirs, from the kernel's own list."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children = (task / "children").read_text().split()
-        found += [int(child) for child in children]
+    """Children, and theirs."""
+    found = children_of(pid)
     return found + [grandchild for child in found for grandchild in _descendants(child)]
 
 
@@ -510,10 +510,3 @@ def _booted(pid: int, processes: int) -> bool:
         busy = [child for child in _descendants(pid) if len(list(Path(f"/proc/{child}/task").iterdir())) >= 4]
         return len(busy) >= processes
     return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False

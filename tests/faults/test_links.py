@@ -14,9 +14,10 @@ import pytest
 
 from models.deadlines import DATABASE_S
 from tests.builders import CITIES
-from tests.faults.fleet import FAMILIES, Fleet, end, signal_group
+from tests.faults.fleet import FAMILIES, Fleet
 from tests.faults.proxy import Proxy
 from tests.faults.report import Row
+from tests.processes import end, signal_group
 from tests.waiting import pass_really, until
 
 pytestmark = pytest.mark.timeout(3600)

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from models.deadlines import LEASE_S
-from tests.faults.fleet import BATCH_LINES, BEGUN, FAMILIES, RECOVERED_WITHIN_S, Fleet, end, signal_group
+from tests.faults.fleet import BATCH_LINES, BEGUN, FAMILIES, RECOVERED_WITHIN_S, Fleet
 from tests.faults.report import Row
+from tests.processes import end, signal_group
 from tests.waiting import pass_really, until
 
 pytestmark = pytest.mark.timeout(3600)

@@ -50,10 +50,11 @@ from tests.builders import (
 )
 from tests.commands import end, kill, start
 from tests.fakes import FakeStore
-from tests.faults.fleet import Fleet, signal_group
+from tests.faults.fleet import Fleet
 from tests.faults.report import Row
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
+from tests.processes import signal_group
 from tests.waiting import pass_really, until
 from workers import serve, watchdog
 from workers.credit import NotTaken, return_batch, take_batch
