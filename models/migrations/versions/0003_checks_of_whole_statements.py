@@ -1,0 +1,103 @@
+"""Vouchers and lines are checked against what they stand for once a statement, no longer once a row; PostgreSQL only.
+
+When: pre deploy. Why: PostgreSQL checks a foreign key row by row, in a statement of its own that also locks, and so
+rewrites, the row that is pointed at. That was two thirds of what a voucher cost (tests/benchmarks/README.md). What the
+two foreign keys promised is kept, and more: no voucher stands before its run is released, and neither a line of a
+released run nor a household goes away.
+
+SQLite checks a foreign key at the price of a look-up, and has one writer: it keeps them.
+"""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+LINES_PER_RUN = 10_000_000
+
+#: First the run, then the lines: of a run that is seen released, no line can go away any more.
+REQUIRE_LINES = f"""
+CREATE FUNCTION require_lines() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    vouchers BIGINT; low BIGINT; high BIGINT; lines BIGINT;
+BEGIN
+    SELECT COUNT(*), MIN(id), MAX(id) INTO vouchers, low, high FROM added;
+    IF EXISTS (SELECT 1 FROM run r
+               WHERE r.id BETWEEN low / {LINES_PER_RUN} AND high / {LINES_PER_RUN}
+                 AND r.state IN ('planned', 'approved')
+                 AND EXISTS (SELECT 1 FROM added a WHERE a.id / {LINES_PER_RUN} = r.id)) THEN
+        RAISE EXCEPTION 'a voucher of a run that is not released' USING ERRCODE = 'restrict_violation';
+    END IF;
+    SELECT COUNT(*) INTO lines FROM added a JOIN disbursement d ON d.id = a.id WHERE d.id BETWEEN low AND high;
+    IF lines <> vouchers THEN
+        RAISE EXCEPTION 'a voucher without its line'
+              USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_voucher_id';
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+REQUIRE_HOUSEHOLDS = """
+CREATE FUNCTION require_households() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    lines BIGINT; low BIGINT; high BIGINT; households BIGINT;
+BEGIN
+    SELECT COUNT(*), MIN(household_id), MAX(household_id) INTO lines, low, high FROM added;
+    SELECT COUNT(*) INTO households FROM added a JOIN household h ON h.id = a.household_id
+    WHERE h.id BETWEEN low AND high;
+    IF households <> lines THEN
+        RAISE EXCEPTION 'a line without its household'
+              USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_disbursement_household_id';
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+#: The lock is what a foreign key had: who deletes lines waits for a release under way, and a release for the delete.
+REFUSE_DELETE_OF_RELEASED = f"""
+CREATE OR REPLACE FUNCTION refuse_delete_of_released() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM run WHERE id IN (SELECT id / {LINES_PER_RUN} FROM gone) ORDER BY id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT 1 FROM run WHERE id IN (SELECT id / {LINES_PER_RUN} FROM gone)
+                                   AND state NOT IN ('planned', 'approved')) THEN
+        RAISE EXCEPTION 'lines of a released run are never deleted' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+REFUSE_DELETE = """
+CREATE FUNCTION refuse_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% rows are never deleted', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$
+"""
+
+
+def upgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            "CREATE TRIGGER voucher_requires_release BEFORE INSERT ON voucher "
+            f"WHEN (SELECT state FROM run WHERE id = NEW.id / {LINES_PER_RUN}) IN ('planned', 'approved') "
+            "BEGIN SELECT RAISE(ABORT, 'a voucher of a run that is not released'); END"
+        )
+        return
+    op.execute("ALTER TABLE voucher DROP CONSTRAINT fk_voucher_id")
+    op.execute("ALTER TABLE disbursement DROP CONSTRAINT fk_disbursement_household_id")
+    for function in (REQUIRE_LINES, REQUIRE_HOUSEHOLDS, REFUSE_DELETE_OF_RELEASED, REFUSE_DELETE):
+        op.execute(function)
+    for table, function in (("voucher", "require_lines"), ("disbursement", "require_households")):
+        op.execute(
+            f"CREATE TRIGGER {table}_{function} AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+        )
+    op.execute(
+        "CREATE TRIGGER household_refuses_delete BEFORE DELETE OR TRUNCATE ON household "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_delete()"
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("what the triggers refuse is not allowed again: restore a backup instead")
