@@ -140,13 +140,15 @@ GROUP BY part ORDER BY MIN(id)
 """)
 
 LIST_LATECOMERS = Query("""
--- list_latecomers: locations with entitled families that have no line in a cycle that was planned there
-SELECT DISTINCT e.programme_id, h.location_code
-FROM household h JOIN enrolment e ON e.household_id = h.id
-WHERE e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
-  AND NOT EXISTS (SELECT 1 FROM disbursement d
-                  WHERE d.programme_id = e.programme_id AND d.household_id = h.id AND d.cycle = :cycle)
-  AND EXISTS (SELECT 1 FROM run r WHERE r.programme_id = e.programme_id AND r.location_code = h.location_code
+-- list_latecomers: locations with entitled families that have no line in a cycle that was planned there. Whom it is
+-- about is found first, on its own: with the runs beside it PostgreSQL believes that there are few, and looks up each
+WITH found AS MATERIALIZED (
+    SELECT e.programme_id, e.household_id FROM enrolment e
+    WHERE e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
+      AND NOT EXISTS (SELECT 1 FROM disbursement d WHERE d.programme_id = e.programme_id
+                      AND d.household_id = e.household_id AND d.cycle = :cycle))
+SELECT DISTINCT f.programme_id, h.location_code FROM found f JOIN household h ON h.id = f.household_id
+WHERE EXISTS (SELECT 1 FROM run r WHERE r.programme_id = f.programme_id AND r.location_code = h.location_code
               AND r.cycle = :cycle)
 LIMIT 1000
 """)
