@@ -9,8 +9,9 @@ from models.errors import Exit
 from models.events import TickFailed
 from scheduler.tick import Ticker, TickResult
 
-#: Pause between ticks that found nothing to do.
-IDLE_S = 1.0
+#: Pause between ticks: short after one that found something to do, so that workers do not run dry; then longer and
+#: longer, up to the second.
+PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 1.0
 
 
 def tick_until_stopped(ticker: Ticker, *, side_by_side: bool) -> None:
@@ -33,10 +34,11 @@ def tick_until_stopped(ticker: Ticker, *, side_by_side: bool) -> None:
 
 
 def _repeat(ticker: Ticker, step: Callable[[], TickResult]) -> None:
+    pause_s = PAUSE_MIN_S
     try:
         while not ticker.stopping.is_set():
-            if not step().busy:
-                ticker.stopping.wait(IDLE_S)
+            pause_s = PAUSE_MIN_S if step().busy else min(2 * pause_s, PAUSE_MAX_S)
+            ticker.stopping.wait(pause_s)
     except Exception as error:  # raised again; but only once the other half has ended, or never
         ticker.tell(TickFailed(step=step.__name__, error=type(error).__name__, sqlstate=""))
         raise
