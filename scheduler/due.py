@@ -43,6 +43,17 @@ WHERE h.location_code = :location_code AND e.programme_id = :programme_id AND e.
 GROUP BY h.members
 """)
 
+EXISTS_ENTITLED = Query("""
+-- exists_entitled: whether a slot has an entitled family without a line
+SELECT 1
+FROM household h JOIN enrolment e ON e.household_id = h.id
+WHERE h.location_code = :location_code AND e.programme_id = :programme_id AND e.status = 'active'
+  AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
+  AND NOT EXISTS (SELECT 1 FROM disbursement d
+                  WHERE d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle)
+LIMIT 1
+""")
+
 SUM_FUNDS = Query("""
 -- sum_funds: a programme's free money
 SELECT COALESCE(SUM(balance_minor), 0) FROM fund WHERE programme_id = :programme_id
@@ -106,7 +117,7 @@ def list_due(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> list[DueSl
 def has_families(tx: Tx, slot: Slot) -> bool:
     """Whether a plan of this slot would have a line."""
     key = {"programme_id": slot.programme_id, "location_code": slot.location_code, "cycle": str(slot.cycle)}
-    return bool(tx.all(COUNT_ENTITLED, **key))
+    return tx.first(EXISTS_ENTITLED, **key) is not None
 
 
 def journal_expected(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> int:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import DBAPIError
 
 from models.broker import SafeRedisBroker
-from models.calendar import Cycle, Place, local_cycle, slots_within_reach
+from models.calendar import Cycle, Place, Slot, local_cycle, slots_within_reach
 from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall, UnknownZone
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
 from models.events import Observed, RunBlocked, SchedulerSeen, TickFailed
@@ -88,6 +88,8 @@ class Ticker:
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
     _looked_at: datetime | None = None
+    #: Due slots of which no family is entitled, until the next look: to find nobody takes a look through a location.
+    _empty: set[Slot] = field(default_factory=set)
     _seen_at: datetime | None = None
 
     def tick(self) -> TickResult:
@@ -105,6 +107,8 @@ class Ticker:
                 self._each("sweep", runs_ahead_of_time, wake, result, "ended")
             self._advance(result, now=now)
             places = self._places(result, now=now)
+            if looks:
+                self._empty.clear()
             self._plan_due(places, result, now=now)
             if looks:
                 self._plan_latecomers(places, result, now=now)
@@ -152,8 +156,9 @@ class Ticker:
         with self._step("due", result):
             with self.database.reading() as tx:
                 due = list_due(tx, places, now=now)
-            for each in due:
-                self._plan(each.slot.programme_id, each.slot.location_code, each.slot.cycle, 1, result, now=now)
+            for slot in (each.slot for each in due if each.slot not in self._empty):
+                if not self._plan(slot.programme_id, slot.location_code, slot.cycle, 1, result, now=now):
+                    self._empty.add(slot)
 
     def _plan_latecomers(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
         """The next part of a location's run, for families that moved there or were imported after its plan."""
@@ -175,7 +180,8 @@ class Ticker:
         result: TickResult,
         *,
         now: datetime,
-    ) -> None:
+    ) -> bool:
+        """Returns False where there is nobody to plan for."""
         run_id = None
         with self._step("plan", result):
             try:
@@ -186,12 +192,13 @@ class Ticker:
                         batch_lines=self.batch_lines, part=part,
                     )  # fmt: skip
             except NothingToPlan:
-                return
+                return False
             result.planned += planned.created
             if planned.created and planned.run.opens_at <= now:
                 run_id = planned.run.id
         if run_id is not None:  # at once: workers credit this city while the next one is planned
             self._release(run_id, result, now=now)
+        return True
 
     def _advance(self, result: TickResult, *, now: datetime) -> None:
         """Approve by policy and release what may be released."""

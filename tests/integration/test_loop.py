@@ -13,7 +13,7 @@ from models.storage import Database
 from models.tables import Fund, Journal, Programme, Run
 from scheduler import loop
 from scheduler.loop import tick_until_stopped
-from scheduler.tick import Ticker, TickResult
+from scheduler.tick import LOOK_EVERY, Ticker, TickResult
 from tests.builders import CITIES, NOGALES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
 from tests.commands import kill, start
 from tests.installation import Installation
@@ -69,12 +69,25 @@ def test_run_that_waits_for_money_comes_before_newer_ones(installation: Installa
     families(database, programme, 1, location=NOGALES)
     with database.transaction() as tx:
         books.deposit(tx, fund_id=tx.get(Fund).id, amount_minor=1, currency="MXN")
+    installation.clock.now += LOOK_EVERY
 
     ticker.decide()
 
     with database.reading() as tx:
         states = {run.location_code: (run.state, run.blocked) for run in tx.list(Run)}
     assert states == {TIJUANA: ("released", ""), NOGALES: ("approved", "funds")}
+
+
+def test_city_without_families_is_looked_through_once_a_minute(installation: Installation) -> None:
+    """Not at each tick: to find nobody takes a look at each family of the city."""
+    database, ticker = installation.database, installation.ticker()
+    programme = a_programme(database)
+    ticker.decide()
+    families(database, programme, 1, location=TIJUANA)
+
+    assert ticker.decide().planned == 0
+    installation.clock.now += LOOK_EVERY
+    assert ticker.decide().planned == 1
 
 
 def test_scheduler_is_seen_by_the_half_that_follows_runs(installation: Installation) -> None:
