@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
+
+from sqlalchemy import Row
 
 from models.calendar import BadCycle, Cycle
 from models.errors import NotFound, RefusedByState, RefusedInput
@@ -105,10 +107,19 @@ UPDATE run SET blocked = :blocked WHERE id = :run_id AND blocked <> :blocked AND
 def of_run(tx: Tx, run: Run) -> RunFields:
     """The fields of a run's events."""
     programme = tx.get(Programme, Programme.id == run.programme_id)
+    return _fields(run, run_id=run.id, programme=programme.code)
+
+
+def fields_of_run(row: Row[Any]) -> RunFields:
+    """As `of_run`, from a row with a run's columns, its id as `run_id` and its programme's code as `programme`."""
+    return _fields(row, run_id=row.run_id, programme=row.programme)
+
+
+def _fields(run: Run | Row[Any], *, run_id: int, programme: str) -> RunFields:
     return RunFields(
-        run_id=run.id,
+        run_id=run_id,
         run=run_code(run),
-        programme=programme.code,
+        programme=programme,
         location=run.location_code,
         cycle=run.cycle,
         part=run.part,

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         Field(description="Log of every command but worker and scheduler; default HOME/log/despensa.jsonl."),
     ] = None
     keys_dir: Annotated[Path | None, Field(description="Folder of the key files; default HOME/keys.")] = None
-    batch_lines: Annotated[int, Field(ge=1, le=10_000, description="Lines of a batch, fixed at plan.")] = 1000
+    batch_lines: Annotated[int, Field(ge=1, le=10_000, description="Lines of a batch, fixed at plan.")] = 5000
     worker_threads: Annotated[int, Field(ge=1, le=64, description="Threads of a worker process.")] = 4
     namespace: Annotated[
         str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Prefix of the Redis keys; one per environment.")

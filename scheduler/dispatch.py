@@ -14,7 +14,7 @@ from scheduler.notices import list_due_notices, stamp_notices
 #: Batches stamped and unfinished at once, over all runs: what Redis and the workers have in hand.
 WINDOW = 500
 #: And of how many lines: what is sent again waits behind them, a few seconds of the database's work.
-WINDOW_LINES = 100_000
+WINDOW_LINES = 200_000
 #: Messages that wait in a queue before no more are sent to it.
 WAITING_MAX = 2 * WINDOW
 #: Notices sent a tick.

@@ -9,7 +9,9 @@ import secrets
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from tenacity import (
@@ -27,9 +29,9 @@ from models.deadlines import LEASE_S, RETRY_AFTER_S, steady_s
 from models.errors import DespensaError
 from models.events import BatchCredited
 from models.journal import append
-from models.runs import of_run
+from models.runs import fields_of_run
 from models.storage import Database, Query, Tx, seconds
-from models.tables import Batch, Run
+from models.tables import Batch
 from workers.issuers.slots import Access, find_access, hold_back
 
 #: A batch that was taken so often without success is split by the sweep. Source: design.md, Poison.
@@ -51,9 +53,11 @@ WHERE id = :batch_id AND state = 'open' AND attempts < :takes_max AND next_attem
 """)
 
 LOCK_BATCH = Query("""
--- lock_batch: the batch, if this token still owns it and it is still open
-SELECT id, run_id, first_id, last_id, lines, amount_minor, fund_id, attempts, given_back_at FROM batch
-WHERE id = :batch_id AND token = :token AND state = 'open' FOR UPDATE
+-- lock_batch: the batch, if this token still owns it and it is still open; with what its event says of its run
+SELECT b.id, b.run_id, b.first_id, b.last_id, b.lines, b.amount_minor, b.fund_id, b.attempts, b.given_back_at,
+       r.location_code, r.cycle, r.part, r.currency, p.code AS programme
+FROM batch b JOIN run r ON r.id = b.run_id JOIN programme p ON p.id = r.programme_id
+WHERE b.id = :batch_id AND b.token = :token AND b.state = 'open' FOR UPDATE OF b
 """)
 
 INSERT_VOUCHERS = Query(f"""
@@ -164,9 +168,7 @@ def credit_batch(database: Database, lease: Lease, *, key_version: int) -> Credi
         vouchers = tx.execute(INSERT_VOUCHERS, key_version=key_version, **span)
         # Lines are never updated: where all of them were credited, their sum is the batch's.
         amount_minor = batch.amount_minor if vouchers == batch.lines else int(tx.scalar(SUM_VOUCHERS, **span))
-        finish_batch(
-            tx, lease, run_id=batch.run_id, fund_id=batch.fund_id, vouchers=vouchers, amount_minor=amount_minor
-        )
+        finish_batch(tx, lease, batch, vouchers=vouchers, amount_minor=amount_minor)
         return Credited(vouchers, amount_minor)
 
 
@@ -215,9 +217,8 @@ def describe(error: BaseException) -> tuple[str, str]:
     return str(getattr(diagnosis, "constraint_name", None) or ""), str(sqlstate)
 
 
-def finish_batch(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: int, amount_minor: int) -> None:
-    """A locked batch's counts, its one transfer and its event, for the vouchers that were inserted for it."""
-    run = tx.get(Run, Run.id == run_id)
+def finish_batch(tx: Tx, lease: Lease, batch: Row[Any], *, vouchers: int, amount_minor: int) -> None:
+    """The counts of a batch that LOCK_BATCH gave, its one transfer and its event, for the vouchers inserted for it."""
     finished = tx.execute(
         FINISH_BATCH, batch_id=lease.batch_id, token=lease.token, now=tx.now,
         credited=vouchers, credited_minor=amount_minor,
@@ -225,14 +226,14 @@ def finish_batch(tx: Tx, lease: Lease, *, run_id: int, fund_id: int, vouchers: i
     if finished != 1:
         raise RuntimeError(f"batch {lease.batch_id} was locked and could not be finished")
     books.credit(
-        tx, fund_id=fund_id, run_id=run_id, batch_id=lease.batch_id, amount_minor=amount_minor, currency=run.currency
-    )
-    batch = tx.get(Batch, Batch.id == lease.batch_id)
+        tx, fund_id=batch.fund_id, run_id=batch.run_id, batch_id=batch.id, amount_minor=amount_minor,
+        currency=batch.currency,
+    )  # fmt: skip
     append(
         tx,
         BatchCredited(
-            **of_run(tx, run), batch_id=batch.id, first_id=batch.first_id, last_id=batch.last_id,
-            credited=vouchers, credited_minor=amount_minor, currency=run.currency, attempt=batch.attempts,
+            **fields_of_run(batch), batch_id=batch.id, first_id=batch.first_id, last_id=batch.last_id,
+            credited=vouchers, credited_minor=amount_minor, currency=batch.currency, attempt=batch.attempts,
         ),
     )  # fmt: skip
 

@@ -84,10 +84,7 @@ def settle(database: Database, work: Work, *, key_version: int) -> Outcome:
             credited = _insert_vouchers(tx, work, key_version=key_version)
             for line, case in ends.cases:
                 _open_case(tx, run, line, case, fund_id=batch.fund_id)
-            finish_batch(
-                tx, work.lease, run_id=run.id, fund_id=batch.fund_id,
-                vouchers=credited.vouchers, amount_minor=credited.amount_minor,
-            )  # fmt: skip
+            finish_batch(tx, work.lease, batch, vouchers=credited.vouchers, amount_minor=credited.amount_minor)
             since = batch.given_back_at or tx.now
             _cover(tx, run, [line for line in ends.put_off if line.was_called], batch.fund_id, given_back_at=since)
             # Where the issuer answers others, those that were not called yet were only not called yet.

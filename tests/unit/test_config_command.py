@@ -111,7 +111,7 @@ def test_show_tells_where_each_setting_comes_from(command_line: CommandLine, tmp
     assert by_name["DESPENSA_HOME"]["source"] == "environment"
     assert by_name["DESPENSA_BATCH_LINES"] == {
         "name": "DESPENSA_BATCH_LINES",
-        "value": "1000",
+        "value": "5000",
         "source": "default",
         "description": "Lines of a batch, fixed at plan.",
     }
