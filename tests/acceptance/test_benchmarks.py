@@ -15,15 +15,29 @@ from tests.commands import ROOT
 
 @pytest.mark.parametrize("name", ["credit", "month"])
 def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> None:
-    words = [name, "--families", "700", "--rounds", "1", "--servers", servers_from]
+    lines = bench(name, families=700, servers_from=servers_from)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stderr
     for candidate in ("limit: COPY, one client", "limit: COPY, two clients", "despensa, 2 workers"):
-        assert any(line.startswith(candidate) for line in done.stdout.splitlines()), done.stdout
+        assert any(line.startswith(candidate) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("name", "families", "expected"),
+    [
+        (
+            "issuer", 700,
+            ("35 families", "despensa, 1 worker, 64 calls: ", "share of 1,280/s: ", "CPU µs a credit: workers ",
+             "despensa, 2 workers, 128 calls: ", "share of 2,560/s: ", "calls a credit: 1.000"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_benchmark_says_what_it_measured(
+    name: str, families: int, expected: tuple[str, ...], servers_from: str
+) -> None:
+    lines = bench(name, families=families, servers_from=servers_from)
+
+    for words in expected:
+        assert any(words in line for line in lines), (words, lines)
 
 
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
@@ -54,3 +68,13 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert "375 (250–500)" in lines[-1]
     assert "2 + 1" in lines[-1]
     assert lines[-1].endswith("250")
+
+
+def bench(name: str, *, families: int, servers_from: str) -> list[str]:
+    """One round in a process of its own; the lines that it printed."""
+    words = [name, "--families", str(families), "--rounds", "1", "--servers", servers_from]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -5,10 +5,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks.issuer import issuer
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
 
-BENCHMARKS = {"credit": credit, "month": month}
+BENCHMARKS = {
+    "credit": credit,
+    "month": month,
+    "issuer": issuer,
+}
 
 
 def main(arguments: list[str]) -> int:

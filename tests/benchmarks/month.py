@@ -32,10 +32,10 @@ def credit(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     """Two workers on released runs, against COPY of the same vouchers."""
     with (
         FakeStore.open() as store,
-        _enrolled(site, store, families) as enrolled,
+        enrolled_database(site, store, families) as enrolled,
         site.database(template=enrolled) as (released, database),
     ):
-        _release(database)
+        release_all(database)
         database.close()
         chunks = _finish(site, released, families=families, lines=False)
         _compare(site, chunks, template=released, families=families, rounds=rounds, tell=tell, lasting=CREDITS)
@@ -43,7 +43,7 @@ def credit(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
 
 def month(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     """Plan to last notice, against COPY of the same lines and vouchers."""
-    with FakeStore.open() as store, _enrolled(site, store, families) as enrolled:
+    with FakeStore.open() as store, enrolled_database(site, store, families) as enrolled:
         chunks = _finish(site, enrolled, families=families, lines=True)
         _compare(site, chunks, template=enrolled, families=families, rounds=rounds, tell=tell, lasting=MONTH)
 
@@ -90,7 +90,7 @@ def _work(site: Site, name: str, database: Database, *, families: int, lasting: 
 
 
 @contextmanager
-def _enrolled(site: Site, store: FakeStore, families: int) -> Iterator[str]:
+def enrolled_database(site: Site, store: FakeStore, families: int) -> Iterator[str]:
     """The name of a database with families in seven cities, whose payday has come; with no session on it."""
     with site.database() as (name, database):
         programme = a_programme(database, stores=1, store_url=store.url)
@@ -103,7 +103,7 @@ def _enrolled(site: Site, store: FakeStore, families: int) -> Iterator[str]:
         yield name
 
 
-def _release(database: Database) -> None:
+def release_all(database: Database) -> None:
     """Every city's run, as one scheduler makes them with the settings as they come."""
     now = datetime.now(UTC)
     with database.reading() as tx:
