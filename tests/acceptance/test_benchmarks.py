@@ -29,6 +29,11 @@ def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> No
             ("35 families", "despensa, 1 worker, 64 calls: ", "share of 1,280/s: ", "CPU µs a credit: workers ",
              "despensa, 2 workers, 128 calls: ", "share of 2,560/s: ", "calls a credit: 1.000"),
         ),
+        (
+            "hosts", 700,
+            ("1 worker, 1 scheduler: WAL ", "2 workers, 1 scheduler: WAL ", "4 workers, 1 scheduler: WAL ",
+             "2 workers, 2 schedulers: WAL ", "sessions in a transaction", "waiting for another's lock: ", " looks: "),
+        ),
     ],
 )  # fmt: skip
 def test_a_benchmark_says_what_it_measured(

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks.hosts import hosts
 from tests.benchmarks.issuer import issuer
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
@@ -13,6 +14,7 @@ BENCHMARKS = {
     "credit": credit,
     "month": month,
     "issuer": issuer,
+    "hosts": hosts,
 }
 
 

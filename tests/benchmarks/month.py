@@ -51,7 +51,7 @@ def month(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
 def _finish(site: Site, template: str, *, families: int, lines: bool) -> list[Chunk]:
     """Work the month off once, which also warms everything up, and return its rows."""
     with site.database(template=template) as (name, database):
-        _work(site, name, database, families=families, lasting=MONTH)
+        work(site, name, database, families=families, lasting=MONTH)
         return read_chunks(site, name, lines=lines)
 
 
@@ -64,7 +64,7 @@ def _compare(
 
     def worked() -> Sample:
         with site.database(template=template) as (name, database):
-            return _work(site, name, database, families=families, lasting=lasting)
+            return work(site, name, database, families=families, lasting=lasting)
 
     samples = alternate(
         {"limit: COPY, one client": lambda: copied(1), "limit: COPY, two clients": lambda: copied(2),
@@ -75,11 +75,16 @@ def _compare(
         tell(line)
 
 
-def _work(site: Site, name: str, database: Database, *, families: int, lasting: str) -> Sample:
+def work(
+    site: Site, name: str, database: Database, *, families: int, lasting: str, workers: int = WORKERS,
+    schedulers: int = 1,
+) -> Sample:  # fmt: skip
+    """Have a database's month worked off, and its books verified. `lasting` is what its duration is, in SQL."""
     with Crew.open(site, name) as crew:
-        crew.start_workers(database, WORKERS)
+        crew.start_workers(database, workers)
         wal, cpu, ours = site.wal_bytes(), site.cpu_s(), crew.cpu_s()
-        crew.start("scheduler")
+        for _ in range(schedulers):
+            crew.start("scheduler")
         wait_for_month(database, runs=len(CITIES))
         sample = Sample(
             families, seconds_between(database, lasting), site.cpu_s() - cpu, crew.cpu_s() - ours,
