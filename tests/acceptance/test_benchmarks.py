@@ -34,6 +34,12 @@ def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> No
             ("1 worker, 1 scheduler: WAL ", "2 workers, 1 scheduler: WAL ", "4 workers, 1 scheduler: WAL ",
              "2 workers, 2 schedulers: WAL ", "sessions in a transaction", "waiting for another's lock: ", " looks: "),
         ),
+        (
+            "small", 140,
+            ("run start for 250 families in 7 cities, while a scheduler and 2 workers are up", "and no scheduler",
+             "wall time of the command", "from its call to the last voucher", "beyond start-up", "despensa --help",
+             "import typer", "run status: 1,200 families", "run status: a programme, no run"),
+        ),
     ],
 )  # fmt: skip
 def test_a_benchmark_says_what_it_measured(

@@ -9,12 +9,14 @@ from tests.benchmarks.hosts import hosts
 from tests.benchmarks.issuer import issuer
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
+from tests.benchmarks.small import small
 
 BENCHMARKS = {
     "credit": credit,
     "month": month,
     "issuer": issuer,
     "hosts": hosts,
+    "small": small,
 }
 
 

@@ -68,3 +68,21 @@ def table(samples: Mapping[str, Sequence[Sample]], *, against: str) -> list[str]
         cpu = f"{server:,.0f} + {ours:,.0f}"
         lines.append(f"{name:<{width}}  {spread(rates):>30}  {spread(ratios, '.3f'):>24}  {cpu:>25}  {wal:>6,.0f}")
     return lines
+
+
+def alternate_s(candidates: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds, as `alternate` has rates."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _, name in turns(candidates, rounds=rounds):
+        seconds[name].append(candidates[name]())
+    return seconds
+
+
+def table_s(seconds: Mapping[str, Sequence[float]], *, against: str) -> list[str]:
+    """A line for each candidate: median and range of its seconds, and of their ratio to those of `against`."""
+    width = max(len(name) for name in seconds)
+    lines = []
+    for name, runs in seconds.items():
+        ratios = [run / base for run, base in zip(runs, seconds[against], strict=True)]
+        lines.append(f"{name:<{width}}  {spread(runs, '.3f'):>24} s  ratio {spread(ratios, '.2f')}")
+    return lines
