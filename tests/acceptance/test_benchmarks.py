@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from console.log_verify import verify as verify_log
 from models.storage import Database
+from tests.benchmarks.log_file import write_log
 from tests.benchmarks.samples import Sample, table
 from tests.benchmarks.site import verify
 from tests.builders import a_programme
@@ -40,6 +43,12 @@ def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> No
              "wall time of the command", "from its call to the last voucher", "beyond start-up", "despensa --help",
              "import typer", "run status: 1,200 families", "run status: a programme, no run"),
         ),
+        (
+            "log", 700,
+            ("of all services, a family: ", "append to the journal: ", "seal and emit: ", "lines that are not sealed: ",
+             "share of the month's CPU: ", "totals of 9,045 lines", "despensa logs totals",
+             "DuckDB: every field of totals", "DuckDB: one field"),
+        ),
     ],
 )  # fmt: skip
 def test_a_benchmark_says_what_it_measured(
@@ -49,6 +58,15 @@ def test_a_benchmark_says_what_it_measured(
 
     for words in expected:
         assert any(words in line for line in lines), (words, lines)
+
+
+def test_the_big_log_is_one_that_a_scheduler_could_have_written(tmp_path: Path) -> None:
+    vouchers = write_log(tmp_path / "years.jsonl", lines=2_500)
+
+    found = verify_log([tmp_path / "years.jsonl"])
+
+    assert vouchers == 2_000_000
+    assert (found.faults, found.lines, found.from_genesis) == ([], 2_010, True)
 
 
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:

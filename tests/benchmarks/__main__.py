@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.benchmarks.hosts import hosts
 from tests.benchmarks.issuer import issuer
+from tests.benchmarks.log import log
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
 from tests.benchmarks.small import small
@@ -17,6 +18,7 @@ BENCHMARKS = {
     "issuer": issuer,
     "hosts": hosts,
     "small": small,
+    "log": log,
 }
 
 
