@@ -49,6 +49,10 @@ def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> No
              "share of the month's CPU: ", "totals of 9,045 lines", "despensa logs totals",
              "DuckDB: every field of totals", "DuckDB: one field"),
         ),
+        (
+            "embedded", 700,
+            ("limit: executemany, credit ", "despensa, credit ", "limit: executemany, month ", "despensa, month "),
+        ),
     ],
 )  # fmt: skip
 def test_a_benchmark_says_what_it_measured(

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks.embedded import embedded
 from tests.benchmarks.hosts import hosts
 from tests.benchmarks.issuer import issuer
 from tests.benchmarks.log import log
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "hosts": hosts,
     "small": small,
     "log": log,
+    "embedded": embedded,
 }
 
 

@@ -98,14 +98,19 @@ def work(
 def enrolled_database(site: Site, store: FakeStore, families: int) -> Iterator[str]:
     """The name of a database with families in seven cities, whose payday has come; with no session on it."""
     with site.database() as (name, database):
-        programme = a_programme(database, stores=1, store_url=store.url)
-        with database.transaction() as tx:
-            tx.connection.execute(update(Programme).values(payday_time="00:00"))
-        families_due(database, programme, families, now=datetime.now(UTC))
-        with database.transaction() as tx:
-            tx.refresh_statistics("household", "enrolment")
+        enrol(database, store, families)
         database.close()  # a database is copied only while nobody is connected to it
         yield name
+
+
+def enrol(database: Database, store: FakeStore, families: int) -> None:
+    """Families in seven cities, whose payday has come."""
+    programme = a_programme(database, stores=1, store_url=store.url)
+    with database.transaction() as tx:
+        tx.connection.execute(update(Programme).values(payday_time="00:00"))
+    families_due(database, programme, families, now=datetime.now(UTC))
+    with database.transaction() as tx:
+        tx.refresh_statistics("household", "enrolment")
 
 
 def release_all(database: Database) -> None:
