@@ -19,7 +19,7 @@ from tests.benchmarks.limits import LINES, VOUCHERS
 from tests.benchmarks.month import Tell, enrol, release_all
 from tests.benchmarks.samples import Sample, alternate, table
 from tests.benchmarks.site import ENDS_WITHIN_S, Site, verify
-from tests.commands import start
+from tests.commands import despensa
 from tests.fakes import FakeStore
 
 FILE = "despensa.sqlite3"
@@ -121,10 +121,9 @@ def _start(site: Site, path: Path, *, families: int) -> float:
     """The command, from its start to its end. Returns its processor time; its start-up is in it."""
     environment = {"DESPENSA_HOME": str(path.parent), "DESPENSA_KEYS_DIR": str(site.folder / "home" / "keys")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = start("run", "start", environment=environment)
-    _, err = process.communicate(timeout=ENDS_WITHIN_S)
+    ended = despensa("run", "start", environment=environment, within_s=ENDS_WITHIN_S)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert process.returncode == 0, err
+    assert ended.code == 0, ended.err
     with _opened(path.parent) as database:
         verify(database, families=families)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -43,7 +43,10 @@ class Watched(Sample):
 
 
 def hosts(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
-    """The whole month by each crew. Every session of its database is looked at ten times a second."""
+    """The whole month by each crew. Every session of its database is looked at ten times a second.
+
+    Those of this program, which asks twice a second whether the month is over, are among them.
+    """
     with FakeStore.open() as store, enrolled_database(site, store, families) as template:
         samples = alternate(
             {

@@ -25,7 +25,7 @@ from tests.processes import end
 ANSWER_MS = 50
 #: Candidates: worker processes, and calls that the issuer takes at once.
 CANDIDATES = {"despensa, 1 worker, 64 calls": (1, 64), "despensa, 2 workers, 128 calls": (2, 128)}
-#: A call takes fifty times as long as the closed loop takes for a family and more.
+#: Of the families: at an issuer's pace all of them would take minutes a round.
 FEWER = 20
 
 
@@ -37,6 +37,7 @@ class Outside(Sample):
     issuer_cpu_s: float
     calls_max: int
     calls: int  #: that were made: one a credit where nothing was asked or sent again
+    under_way_max: int  #: calls at once
 
     @property
     def share(self) -> float:
@@ -71,7 +72,8 @@ def issuer(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
             rounds=rounds, tell=tell,
         )  # fmt: skip
     for name, runs in samples.items():
-        tell(f"{name}: {spread([run.rate for run in runs])} credits/s")
+        most = max(run.under_way_max for run in runs)
+        tell(f"{name}: {spread([run.rate for run in runs])} credits/s; at most {most} calls at once")
         shares = spread([run.share for run in runs], ".3f")
         tell(f"  share of {limit(runs[0].calls_max):,.0f}/s: {shares}")
         costs = ", ".join(f"{who} {_cost_us(runs, of):,.0f}" for who, of in COSTS.items())
@@ -103,13 +105,16 @@ def _worked(site: Site, template: str, *, families: int, workers: int, calls_max
             wal, cpu, ours, theirs = site.wal_bytes(), site.cpu_s(), crew.cpu_s(), cpu_of(pid)
             schedulers.start("scheduler")
             wait_for_month(database, runs=len(CITIES))
-            book, calls = _read_book(url)
+            told = _read_book(url)
             sample = Outside(
                 families, seconds_between(database, CREDITS), site.cpu_s() - cpu, crew.cpu_s() - ours,
-                site.wal_bytes() - wal, schedulers.cpu_s(), cpu_of(pid) - theirs, calls_max, calls,
+                site.wal_bytes() - wal, schedulers.cpu_s(), cpu_of(pid) - theirs, calls_max, told.requests,
+                told.under_way_max,
             )  # fmt: skip
             verify(database, families=families)
-            assert book == credits_by_reference(database, site.folder / "home" / "keys"), "the issuer's book differs"
+            owed = credits_by_reference(database, site.folder / "home" / "keys")
+            assert told.book == owed, "the issuer's book differs"
+            assert told.under_way_max <= calls_max, f"{told.under_way_max} calls at once"
         return sample
 
     return work
@@ -129,11 +134,18 @@ def _issuer() -> Iterator[tuple[int, str]]:
         end(process)
 
 
-def _read_book(url: str) -> tuple[dict[str, int], int]:
-    """Amounts by reference, and how many calls were made."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the issuer answers to GET /book."""
+
+    requests: int
+    under_way_max: int
+    book: dict[str, int]  #: amounts by reference
+
+
+def _read_book(url: str) -> Told:
     with urllib.request.urlopen(f"{url}/book") as answer:  # noqa: S310  # our own, on this host
-        told = orjson.loads(answer.read())
-    return told["book"], told["requests"]
+        return Told(**orjson.loads(answer.read()))
 
 
 def _cost_us(runs: list[Outside], of: str) -> float:

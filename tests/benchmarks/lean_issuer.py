@@ -20,29 +20,40 @@ HEADERS = {"content-type": "application/json"}
 
 
 class LeanIssuer:
-    """The book, by reference, and how much it was asked."""
+    """The book, by reference, and how much it was asked. It answers every call, however many are under way."""
 
     def __init__(self, *, answers_after_s: float) -> None:
         self._answers_after_s = answers_after_s
         self._book: dict[str, Told] = {}
         self._requests = 0
+        self._under_way = 0
+        self._under_way_max = 0
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """A send, an ask, or GET /book."""
         if request.path == "/book":
             book = {told.reference: told.amount_minor for told in self._book.values()}
-            return _json(200, {"requests": self._requests, "book": book})
+            return _json(200, {"requests": self._requests, "under_way_max": self._under_way_max, "book": book})
         self._requests += 1
-        if request.method == "GET":
-            reference = request.path.rpartition("/")[2]
-            asked = self._book.get(reference)
+        self._under_way += 1
+        self._under_way_max = max(self._under_way_max, self._under_way)
+        try:
+            answer = self._look_up(request.path) if request.method == "GET" else self._credit(await request.read())
             await asyncio.sleep(self._answers_after_s)
-            return _json(404, {"status": "absent", "reference": reference}) if asked is None else _credited(200, asked)
-        told = read_credit(await request.read())
+        finally:
+            self._under_way -= 1
+        return answer
+
+    def _look_up(self, path: str) -> web.Response:
+        reference = path.rpartition("/")[2]
+        known = self._book.get(reference)
+        return _json(404, {"status": "absent", "reference": reference}) if known is None else _credited(200, known)
+
+    def _credit(self, body: bytes) -> web.Response:
+        told = read_credit(body)
         if told is None:
             return _json(400, {"status": "bad_request"})
         known = self._book.setdefault(told.reference, told)
-        await asyncio.sleep(self._answers_after_s)
         if known != told:
             return _json(409, {"status": "conflict", "reference": told.reference})
         return _credited(201 if known is told else 200, told)
