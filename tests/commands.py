@@ -30,9 +30,9 @@ class Ended:
         return parsed
 
 
-def despensa(*words: str, environment: Mapping[str, str]) -> Ended:
+def despensa(*words: str, environment: Mapping[str, str], within_s: float = LIMIT_S) -> Ended:
     """Run a command to its end, without a terminal."""
-    return end(start(*words, environment=environment))
+    return end(start(*words, environment=environment), within_s=within_s)
 
 
 def start(*words: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
@@ -50,9 +50,9 @@ def start(*words: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]
     )
 
 
-def end(process: "subprocess.Popen[str]") -> Ended:
+def end(process: "subprocess.Popen[str]", *, within_s: float = LIMIT_S) -> Ended:
     """Wait for a command."""
-    out, err = process.communicate(timeout=LIMIT_S)
+    out, err = process.communicate(timeout=within_s)
     return Ended(process.returncode, out, err)
 
 

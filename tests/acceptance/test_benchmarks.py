@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from console.log_verify import verify as verify_log
 from models.storage import Database
+from tests.benchmarks.log_file import write_log
 from tests.benchmarks.samples import Sample, table
 from tests.benchmarks.site import verify
 from tests.builders import a_programme
@@ -15,15 +18,59 @@ from tests.commands import ROOT
 
 @pytest.mark.parametrize("name", ["credit", "month"])
 def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> None:
-    words = [name, "--families", "700", "--rounds", "1", "--servers", servers_from]
+    lines = bench(name, families=700, servers_from=servers_from)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stderr
     for candidate in ("limit: COPY, one client", "limit: COPY, two clients", "despensa, 2 workers"):
-        assert any(line.startswith(candidate) for line in done.stdout.splitlines()), done.stdout
+        assert any(line.startswith(candidate) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("name", "families", "expected"),
+    [
+        (
+            "issuer", 700,
+            ("35 families", "despensa, 1 worker, 64 calls: ", "share of 1,280/s: ", "CPU µs a credit: workers ",
+             "despensa, 2 workers, 128 calls: ", "share of 2,560/s: ", "calls a credit: 1.000"),
+        ),
+        (
+            "hosts", 700,
+            ("1 worker, 1 scheduler: WAL ", "2 workers, 1 scheduler: WAL ", "4 workers, 1 scheduler: WAL ",
+             "2 workers, 2 schedulers: WAL ", "sessions in a transaction", "waiting for another's lock: ", " looks: "),
+        ),
+        (
+            "small", 140,
+            ("run start for 250 families in 7 cities, while a scheduler and 2 workers are up", "and no scheduler",
+             "wall time of the command", "from its call to the last voucher", "beyond start-up", "despensa --help",
+             "import typer", "run status: 1,200 families", "run status: a programme, no run"),
+        ),
+        (
+            "log", 700,
+            ("of all services, a family: ", "append to the journal: ", "seal and emit: ", "lines that are not sealed: ",
+             "share of the month's CPU: ", "totals of 9,045 lines", "despensa logs totals",
+             "DuckDB: every field of totals", "DuckDB: one field"),
+        ),
+        (
+            "embedded", 700,
+            ("limit: executemany, credit ", "despensa, credit ", "limit: executemany, month ", "despensa, month "),
+        ),
+    ],
+)  # fmt: skip
+def test_a_benchmark_says_what_it_measured(
+    name: str, families: int, expected: tuple[str, ...], servers_from: str
+) -> None:
+    lines = bench(name, families=families, servers_from=servers_from)
+
+    for words in expected:
+        assert any(words in line for line in lines), (words, lines)
+
+
+def test_the_big_log_is_one_that_a_scheduler_could_have_written(tmp_path: Path) -> None:
+    vouchers = write_log(tmp_path / "years.jsonl", lines=2_500)
+
+    found = verify_log([tmp_path / "years.jsonl"])
+
+    assert vouchers == 2_000_000
+    assert (found.faults, found.lines, found.from_genesis) == ([], 2_010, True)
 
 
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
@@ -54,3 +101,13 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert "375 (250–500)" in lines[-1]
     assert "2 + 1" in lines[-1]
     assert lines[-1].endswith("250")
+
+
+def bench(name: str, *, families: int, servers_from: str) -> list[str]:
+    """One round in a process of its own; the lines that it printed."""
+    words = [name, "--families", str(families), "--rounds", "1", "--servers", servers_from]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -5,10 +5,23 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks.embedded import embedded
+from tests.benchmarks.hosts import hosts
+from tests.benchmarks.issuer import issuer
+from tests.benchmarks.log import log
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
+from tests.benchmarks.small import small
 
-BENCHMARKS = {"credit": credit, "month": month}
+BENCHMARKS = {
+    "credit": credit,
+    "month": month,
+    "issuer": issuer,
+    "hosts": hosts,
+    "small": small,
+    "log": log,
+    "embedded": embedded,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -32,10 +32,10 @@ def credit(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     """Two workers on released runs, against COPY of the same vouchers."""
     with (
         FakeStore.open() as store,
-        _enrolled(site, store, families) as enrolled,
+        enrolled_database(site, store, families) as enrolled,
         site.database(template=enrolled) as (released, database),
     ):
-        _release(database)
+        release_all(database)
         database.close()
         chunks = _finish(site, released, families=families, lines=False)
         _compare(site, chunks, template=released, families=families, rounds=rounds, tell=tell, lasting=CREDITS)
@@ -43,7 +43,7 @@ def credit(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
 
 def month(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     """Plan to last notice, against COPY of the same lines and vouchers."""
-    with FakeStore.open() as store, _enrolled(site, store, families) as enrolled:
+    with FakeStore.open() as store, enrolled_database(site, store, families) as enrolled:
         chunks = _finish(site, enrolled, families=families, lines=True)
         _compare(site, chunks, template=enrolled, families=families, rounds=rounds, tell=tell, lasting=MONTH)
 
@@ -51,7 +51,7 @@ def month(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
 def _finish(site: Site, template: str, *, families: int, lines: bool) -> list[Chunk]:
     """Work the month off once, which also warms everything up, and return its rows."""
     with site.database(template=template) as (name, database):
-        _work(site, name, database, families=families, lasting=MONTH)
+        work(site, name, database, families=families, lasting=MONTH)
         return read_chunks(site, name, lines=lines)
 
 
@@ -64,7 +64,7 @@ def _compare(
 
     def worked() -> Sample:
         with site.database(template=template) as (name, database):
-            return _work(site, name, database, families=families, lasting=lasting)
+            return work(site, name, database, families=families, lasting=lasting)
 
     samples = alternate(
         {"limit: COPY, one client": lambda: copied(1), "limit: COPY, two clients": lambda: copied(2),
@@ -75,11 +75,16 @@ def _compare(
         tell(line)
 
 
-def _work(site: Site, name: str, database: Database, *, families: int, lasting: str) -> Sample:
+def work(
+    site: Site, name: str, database: Database, *, families: int, lasting: str, workers: int = WORKERS,
+    schedulers: int = 1,
+) -> Sample:  # fmt: skip
+    """Have a database's month worked off, and its books verified. `lasting` is what its duration is, in SQL."""
     with Crew.open(site, name) as crew:
-        crew.start_workers(database, WORKERS)
+        crew.start_workers(database, workers)
         wal, cpu, ours = site.wal_bytes(), site.cpu_s(), crew.cpu_s()
-        crew.start("scheduler")
+        for _ in range(schedulers):
+            crew.start("scheduler")
         wait_for_month(database, runs=len(CITIES))
         sample = Sample(
             families, seconds_between(database, lasting), site.cpu_s() - cpu, crew.cpu_s() - ours,
@@ -90,20 +95,25 @@ def _work(site: Site, name: str, database: Database, *, families: int, lasting: 
 
 
 @contextmanager
-def _enrolled(site: Site, store: FakeStore, families: int) -> Iterator[str]:
+def enrolled_database(site: Site, store: FakeStore, families: int) -> Iterator[str]:
     """The name of a database with families in seven cities, whose payday has come; with no session on it."""
     with site.database() as (name, database):
-        programme = a_programme(database, stores=1, store_url=store.url)
-        with database.transaction() as tx:
-            tx.connection.execute(update(Programme).values(payday_time="00:00"))
-        families_due(database, programme, families, now=datetime.now(UTC))
-        with database.transaction() as tx:
-            tx.refresh_statistics("household", "enrolment")
+        enrol(database, store, families)
         database.close()  # a database is copied only while nobody is connected to it
         yield name
 
 
-def _release(database: Database) -> None:
+def enrol(database: Database, store: FakeStore, families: int) -> None:
+    """Families in seven cities, whose payday has come."""
+    programme = a_programme(database, stores=1, store_url=store.url)
+    with database.transaction() as tx:
+        tx.connection.execute(update(Programme).values(payday_time="00:00"))
+    families_due(database, programme, families, now=datetime.now(UTC))
+    with database.transaction() as tx:
+        tx.refresh_statistics("household", "enrolment")
+
+
+def release_all(database: Database) -> None:
     """Every city's run, as one scheduler makes them with the settings as they come."""
     now = datetime.now(UTC)
     with database.reading() as tx:

@@ -83,7 +83,7 @@ class Site:
     def cpu_s(self) -> float:
         """Processor time of PostgreSQL so far, in all its processes, ended ones too."""
         master, *others = servers.postgresql_processes(self.postgresql)
-        return _cpu_s(master, waited_for=True) + sum(map(_cpu_s, others))
+        return cpu_of(master, waited_for=True) + sum(map(cpu_of, others))
 
     def wal_bytes(self) -> int:
         """How much PostgreSQL has written ahead so far."""
@@ -137,7 +137,7 @@ class Crew:
         for pid in list(pids):
             with suppress(OSError):
                 pids += children_of(pid)
-        return sum(map(_cpu_s, pids))
+        return sum(map(cpu_of, pids))
 
 
 def wait_for_month(database: Database, *, runs: int) -> None:
@@ -165,7 +165,7 @@ def seconds_between(database: Database, statement: str) -> float:
         return float(tx.connection.exec_driver_sql(f"SELECT EXTRACT(EPOCH FROM ({statement}))").scalar_one())
 
 
-def _cpu_s(pid: int, *, waited_for: bool = False) -> float:
+def cpu_of(pid: int, *, waited_for: bool = False) -> float:
     """Processor time of a process so far, with that of its ended children if asked for; 0 where it is gone."""
     with suppress(OSError):
         return sum(map(int, stat_of(pid)[11 : 15 if waited_for else 13])) / _TICKS
