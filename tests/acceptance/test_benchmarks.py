@@ -9,21 +9,35 @@ from sqlalchemy import text
 from models.storage import Database
 from tests.benchmarks.samples import Sample, table
 from tests.benchmarks.site import verify
-from tests.builders import a_programme
+from tests.benchmarks.usual import verify_usual
+from tests.builders import a_planned_run, a_programme, families
 from tests.commands import ROOT
 
 
 @pytest.mark.parametrize("name", ["credit", "month"])
 def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> None:
-    words = [name, "--families", "700", "--rounds", "1", "--servers", servers_from]
+    lines = bench(name, servers_from)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stderr
     for candidate in ("limit: COPY, one client", "limit: COPY, two clients", "despensa, 2 workers"):
-        assert any(line.startswith(candidate) for line in done.stdout.splitlines()), done.stdout
+        assert any(line.startswith(candidate) for line in lines), lines
+
+
+def test_the_usual_code_is_the_measure_of_ours(servers_from: str) -> None:
+    lines = bench("usual", servers_from)
+
+    assert "usual: a message a voucher: 200 families; despensa: 700" in lines
+    theirs, ours = lines[-2:]
+    assert theirs.startswith("usual: a message a voucher") and "1.000 (1.000–1.000)" in theirs
+    assert ours.startswith("despensa, 2 workers")
+
+
+def test_usual_code_that_lost_a_voucher_has_no_rate(postgresql_database: Database) -> None:
+    programme = a_programme(postgresql_database)
+    families(postgresql_database, programme, 2)
+    a_planned_run(postgresql_database, programme)
+
+    with pytest.raises(AssertionError, match="'lines with a voucher': 0"):
+        verify_usual(postgresql_database, families=2)
 
 
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
@@ -54,3 +68,13 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert "375 (250–500)" in lines[-1]
     assert "2 + 1" in lines[-1]
     assert lines[-1].endswith("250")
+
+
+def bench(name: str, servers_from: str, *words: str) -> list[str]:
+    """What `./despensa bench` prints of one benchmark in the smallest form."""
+    words = (name, "--families", "700", "--rounds", "1", "--servers", servers_from, *words)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
+from tests.benchmarks.usual import usual
 
-BENCHMARKS = {"credit": credit, "month": month}
+BENCHMARKS = {"credit": credit, "month": month, "usual": usual}
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,14 @@ class Sample:
         return self.families / self.seconds
 
 
+SampleT = TypeVar("SampleT", bound=Sample)
+
+
 def alternate(
-    candidates: Mapping[str, Callable[[], Sample]], *, rounds: int, tell: Callable[[str], None]
-) -> dict[str, list[Sample]]:
+    candidates: Mapping[str, Callable[[], SampleT]], *, rounds: int, tell: Callable[[str], None]
+) -> dict[str, list[SampleT]]:
     """Each candidate once a round, in turn; every other round backwards, so that none always follows the same one."""
-    samples: dict[str, list[Sample]] = {name: [] for name in candidates}
+    samples: dict[str, list[SampleT]] = {name: [] for name in candidates}
     for number in range(rounds):
         names = list(candidates) if number % 2 == 0 else list(candidates)[::-1]
         for name in names:
