@@ -40,6 +40,18 @@ def test_usual_code_that_lost_a_voucher_has_no_rate(postgresql_database: Databas
         verify_usual(postgresql_database, families=2)
 
 
+def test_growth_is_measured_from_the_file_to_the_last_store(servers_from: str) -> None:
+    lines = bench("growth", servers_from)
+
+    assert any("ratio to 233 (range)" in line for line in lines), lines
+    small, large = ([line.split() for line in lines if line.split()[:1] == [size]] for size in ("233", "700"))
+    assert "1.000 (1.000–1.000)" in " ".join(small[0])
+    for _cost, (_families, batches, *resident, _in_redis, key_bytes, _server) in (small, large):
+        assert batches == "7"
+        assert [int(each.strip(",")) > 10 for each in resident] == [True] * 3, "import, scheduler and worker were seen"
+        assert int(key_bytes) > 0
+
+
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
     verify(postgresql_database, families=0)
 

@@ -5,18 +5,23 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks.growth import growth
 from tests.benchmarks.month import credit, month
 from tests.benchmarks.site import Site
 from tests.benchmarks.usual import usual
 
-BENCHMARKS = {"credit": credit, "month": month, "usual": usual}
+#: Families, where none are asked for; the others have FAMILIES.
+FAMILIES_OF = {"growth": 3_000_000}
+FAMILIES = 350_000
+BENCHMARKS = {"credit": credit, "month": month, "usual": usual, "growth": growth}
 
 
 def main(arguments: list[str]) -> int:
     """Returns 0; a book that does not agree, or a server that is not durable, ends it with an assertion."""
     parser = argparse.ArgumentParser(prog="despensa bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without one")
-    parser.add_argument("--families", type=int, default=350_000, help="in one month (default: %(default)s)")
+    others = ", ".join(f"{name}: {families:,}" for name, families in FAMILIES_OF.items())
+    parser.add_argument("--families", type=int, help=f"in one month (default: {FAMILIES:,}; {others})")
     parser.add_argument("--rounds", type=int, default=3, help="each candidate once a round (default: %(default)s)")
     parser.add_argument("--servers", choices=("wheels", "debian"), default="wheels", help="where they come from")
     chosen = parser.parse_args(arguments)
@@ -28,8 +33,9 @@ def main(arguments: list[str]) -> int:
         Site.open(Path(folder), servers_from=chosen.servers) as site,
     ):
         for name in chosen.names or BENCHMARKS:
-            _tell(f"── {name}: {chosen.families:,} families, {chosen.rounds} rounds")
-            BENCHMARKS[name](site, families=chosen.families, rounds=chosen.rounds, tell=_tell)
+            families = chosen.families or FAMILIES_OF.get(name, FAMILIES)
+            _tell(f"── {name}: {families:,} families, {chosen.rounds} rounds")
+            BENCHMARKS[name](site, families=families, rounds=chosen.rounds, tell=_tell)
     return 0
 
 

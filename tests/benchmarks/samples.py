@@ -1,6 +1,6 @@
 """What was measured, and how it is printed. Candidates alternate in one run; ratios are taken round by round."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
@@ -54,8 +54,11 @@ def table(samples: Mapping[str, list[Sample]], *, against: str) -> list[str]:
             median(getattr(run, of) / run.families * 1e6 for run in runs) for of in ("postgresql_cpu_s", "worker_cpu_s")
         )
         wal = median(run.wal_bytes / run.families for run in runs)
-        rate = f"{median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
-        ratio = f"{median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"
         cpu = f"{server:,.0f} + {ours:,.0f}"
-        lines.append(f"{name:<{width}}  {rate:>30}  {ratio:>24}  {cpu:>25}  {wal:>6,.0f}")
+        lines.append(f"{name:<{width}}  {spread(rates, places=0):>30}  {spread(ratios):>24}  {cpu:>25}  {wal:>6,.0f}")
     return lines
+
+
+def spread(values: Sequence[float], *, places: int = 3) -> str:
+    """Median and range."""
+    return f"{median(values):,.{places}f} ({min(values):,.{places}f}–{max(values):,.{places}f})"
