@@ -52,6 +52,25 @@ def test_growth_is_measured_from_the_file_to_the_last_store(servers_from: str) -
         assert int(key_bytes) > 0
 
 
+def test_months_go_on_in_one_database(servers_from: str) -> None:
+    lines = bench("months", servers_from, "--months", "4")
+
+    months = [line.split()[0] for line in lines if line.split()[:1] and line.split()[0].isdigit()]
+    assert months == ["1", "2", "3", "4"]
+    assert any(line.startswith("time, months 2 to 4: 1.000 (1.000–1.000) of months 2 to 4, ") for line in lines), lines
+    rows = {line.split()[0]: line.split()[1] for line in lines if line.startswith(("disbursement", "voucher"))}
+    assert rows == {"disbursement": "2,800", "voucher": "2,800"}
+
+
+def test_fewer_months_than_are_compared_are_refused() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "months", "--months", "3"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "at least 4 are compared" in done.stderr
+
+
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
     verify(postgresql_database, families=0)
 
