@@ -140,13 +140,20 @@ def _numbered(codes: Sequence[str]) -> str:
     return ", ".join(f"({number}, '{code}')" for number, code in enumerate(codes))
 
 
+def cycle_due(now: datetime) -> Cycle:
+    """The month whose payday has come in all cities, where it is early on the first.
+
+    It is that of the city whose midnight comes last: further east it may be the month before, which is caught up.
+    """
+    return local_cycle(now, zone("America/Tijuana"))
+
+
 def families_due(database: Database, programme: Programme, count: int, *, now: datetime) -> Cycle:
     """Families in all cities, with one month each, whose payday has come everywhere where it is early on the first.
 
-    It is the month of the city whose midnight comes last: further east it may be the month before, which is caught
-    up. A second month would be paid there during the hours between the midnights.
+    A second month would be paid in the east during the hours between the midnights.
     """
-    cycle = local_cycle(now, zone("America/Tijuana"))
+    cycle = cycle_due(now)
     families(database, programme, count, first_cycle=cycle, cycles=1)
     return cycle
 

@@ -14,11 +14,18 @@ from tests.commands import ROOT
 def start_service(
     *words: str, environment: Mapping[str, str], log: Path, python_path: str = ""
 ) -> "subprocess.Popen[bytes]":
-    """A service of despensa with only these DESPENSA_*, its log in a file. What lies on `python_path` comes first."""
+    """A service of despensa, as `start_python` starts it."""
+    return start_python("-m", "console.main", *words, environment=environment, log=log, python_path=python_path)
+
+
+def start_python(
+    *words: str, environment: Mapping[str, str], log: Path, python_path: str = ""
+) -> "subprocess.Popen[bytes]":
+    """A Python program with only these DESPENSA_*, its log in a file. What lies on `python_path` comes first."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
     with log.open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "console.main", *words], cwd=ROOT,
+            [sys.executable, *words], cwd=ROOT,
             env={**inherited, **environment, "PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -47,6 +54,15 @@ def children_of(pid: int) -> list[int]:
     """From the kernel's own list, of each of its threads. Raises OSError where it is gone."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def peak_bytes_of(pid: int) -> int:
+    """The most memory that a process had resident so far; 0 where it is gone, or ended and not waited for."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def is_running(pid: int) -> bool:

@@ -12,13 +12,14 @@ from models.storage import Database
 from tests.benchmarks.log_file import write_log
 from tests.benchmarks.samples import Sample, table
 from tests.benchmarks.site import verify
-from tests.builders import a_programme
+from tests.benchmarks.usual import verify_usual
+from tests.builders import a_planned_run, a_programme, families
 from tests.commands import ROOT
 
 
 @pytest.mark.parametrize("name", ["credit", "month"])
 def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> None:
-    lines = bench(name, families=700, servers_from=servers_from)
+    lines = bench(name, servers_from=servers_from)
 
     for candidate in ("limit: COPY, one client", "limit: COPY, two clients", "despensa, 2 workers"):
         assert any(line.startswith(candidate) for line in lines), lines
@@ -73,6 +74,55 @@ def test_the_big_log_is_one_that_a_scheduler_could_have_written(tmp_path: Path) 
     assert (found.faults, found.lines, found.from_genesis) == ([], 2_010, True)
 
 
+def test_the_usual_code_is_the_measure_of_ours(servers_from: str) -> None:
+    lines = bench("usual", servers_from=servers_from)
+
+    assert "usual: a message a voucher: 200 families; despensa: 700" in lines
+    theirs, ours = lines[-2:]
+    assert theirs.startswith("usual: a message a voucher") and "1.000 (1.000–1.000)" in theirs
+    assert ours.startswith("despensa, 2 workers")
+
+
+def test_usual_code_that_lost_a_voucher_has_no_rate(postgresql_database: Database) -> None:
+    programme = a_programme(postgresql_database)
+    families(postgresql_database, programme, 2)
+    a_planned_run(postgresql_database, programme)
+
+    with pytest.raises(AssertionError, match="'lines with a voucher': 0"):
+        verify_usual(postgresql_database, families=2)
+
+
+def test_growth_is_measured_from_the_file_to_the_last_store(servers_from: str) -> None:
+    lines = bench("growth", servers_from=servers_from)
+
+    assert any("ratio to 233 (range)" in line for line in lines), lines
+    small, large = ([line.split() for line in lines if line.split()[:1] == [size]] for size in ("233", "700"))
+    assert "1.000 (1.000–1.000)" in " ".join(small[0])
+    for _cost, (_families, batches, *resident, _in_redis, key_bytes, _server) in (small, large):
+        assert batches == "7"
+        assert [int(each.strip(",")) > 10 for each in resident] == [True] * 3, "import, scheduler and worker were seen"
+        assert int(key_bytes) > 0
+
+
+def test_months_go_on_in_one_database(servers_from: str) -> None:
+    lines = bench("months", "--months", "4", servers_from=servers_from)
+
+    months = [line.split()[0] for line in lines if line.split()[:1] and line.split()[0].isdigit()]
+    assert months == ["1", "2", "3", "4"]
+    assert any(line.startswith("time, months 2 to 4: 1.000 (1.000–1.000) of months 2 to 4, ") for line in lines), lines
+    rows = {line.split()[0]: line.split()[1] for line in lines if line.startswith(("disbursement", "voucher"))}
+    assert rows == {"disbursement": "2,800", "voucher": "2,800"}
+
+
+def test_fewer_months_than_are_compared_are_refused() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "months", "--months", "3"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "at least 4 are compared" in done.stderr
+
+
 def test_a_family_without_a_voucher_has_no_rate(postgresql_database: Database) -> None:
     verify(postgresql_database, families=0)
 
@@ -103,9 +153,9 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert lines[-1].endswith("250")
 
 
-def bench(name: str, *, families: int, servers_from: str) -> list[str]:
+def bench(name: str, *options: str, families: int = 700, servers_from: str) -> list[str]:
     """One round in a process of its own; the lines that it printed."""
-    words = [name, "--families", str(families), "--rounds", "1", "--servers", servers_from]
+    words = (name, "--families", str(families), "--rounds", "1", "--servers", servers_from, *options)
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )

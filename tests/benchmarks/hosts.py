@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from tests.benchmarks.month import MONTH, Tell, enrolled_database, work
+from tests.benchmarks.month import MONTH, Tell, enrolled, work_month
 from tests.benchmarks.samples import Sample, alternate, spread, table
 from tests.benchmarks.site import Connection, Site
 from tests.fakes import FakeStore
@@ -47,7 +47,7 @@ def hosts(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
 
     Those of this program, which asks twice a second whether the month is over, are among them.
     """
-    with FakeStore.open() as store, enrolled_database(site, store, families) as template:
+    with FakeStore.open() as store, enrolled(site, store, families) as template:
         samples = alternate(
             {
                 name: _worked(site, template, families=families, workers=workers, schedulers=schedulers)
@@ -68,7 +68,7 @@ def _worked(site: Site, template: str, *, families: int, workers: int, scheduler
     def worked() -> Watched:
         with site.database(template=template) as (name, database):
             with _watching(site, name) as looks:
-                sample = work(
+                sample = work_month(
                     site, name, database, families=families, lasting=MONTH, workers=workers, schedulers=schedulers
                 )
             with site.connect(name) as connection:

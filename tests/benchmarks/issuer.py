@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from models.keys import token_path
 from models.tables import Issuer, Programme
-from tests.benchmarks.month import CREDITS, Tell, enrolled_database, release_all
+from tests.benchmarks.month import CREDITS, Tell, enrolled, release_all
 from tests.benchmarks.samples import Sample, alternate, spread
 from tests.benchmarks.site import Crew, Site, cpu_of, seconds_between, verify, wait_for_month
 from tests.builders import CITIES, an_issuer
@@ -54,7 +54,7 @@ def issuer(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     tell(f"{count:,} families: a twentieth; each call is answered after {ANSWER_MS} ms")
     with (
         FakeStore.open() as store,
-        enrolled_database(site, store, count) as template,
+        enrolled(site, store, count) as template,
         site.database(template=template) as (released, database),
     ):
         with database.reading() as tx:

@@ -3,7 +3,10 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Lock
+
+import psycopg
 
 from tests.benchmarks.samples import Sample
 from tests.benchmarks.site import Connection, Site
@@ -14,11 +17,22 @@ CHUNK = 10_000
 LINES = ("disbursement", "id, programme_id, household_id, cycle, amount_minor")
 VOUCHERS = ("voucher", "id, batch_id, key_version")
 
+#: Whose vouchers and lines they are: they stand before the clock starts.
+RUNS = "run"
+
 #: What one transaction copies: tables, each with its rows in COPY's text form.
 Chunk = Sequence[tuple[tuple[str, str], bytes]]
 
 
-def read_chunks(site: Site, name: str, *, lines: bool) -> list[Chunk]:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A finished month."""
+
+    runs: bytes  #: loaded before the clock starts; empty where they stand in the database already
+    chunks: Sequence[Chunk]
+
+
+def read_rows(site: Site, name: str, *, lines: bool) -> Rows:
     """The rows that a finished month has in a database, in the order in which they were made."""
     chunks: list[Chunk] = []
     with site.connect(name) as connection:
@@ -27,12 +41,15 @@ def read_chunks(site: Site, name: str, *, lines: bool) -> list[Chunk]:
             span = f"id BETWEEN {ids[first]} AND {ids[min(first + CHUNK, len(ids)) - 1]} ORDER BY id"
             tables = (LINES, VOUCHERS) if lines else (VOUCHERS,)
             chunks.append([(table, _copied(connection, table, span)) for table in tables])
-    return chunks
+        return Rows(_copied(connection, (RUNS, "*"), "true") if lines else b"", chunks)
 
 
-def copy(site: Site, name: str, chunks: Sequence[Chunk], *, clients: int, families: int) -> Sample:
+def copy(site: Site, name: str, rows: Rows, *, clients: int, families: int) -> Sample:
     """Load the chunks, each in one transaction, by so many clients at once."""
-    rest, turn = list(reversed(chunks)), Lock()
+    rest, turn = list(reversed(rows.chunks)), Lock()
+    if rows.runs:
+        with site.connect(name) as connection, connection.cursor() as cursor:
+            _copy(cursor, RUNS, rows.runs)
 
     def load() -> None:
         with site.connect(name) as connection:
@@ -42,9 +59,8 @@ def copy(site: Site, name: str, chunks: Sequence[Chunk], *, clients: int, famili
                 if chunk is None:
                     return
                 with connection.transaction(), connection.cursor() as cursor:
-                    for (table, columns), rows in chunk:
-                        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copying:
-                            copying.write(rows)
+                    for (table, columns), text in chunk:
+                        _copy(cursor, f"{table} ({columns})", text)
 
     wal, cpu, began = site.wal_bytes(), site.cpu_s(), time.perf_counter()
     with ThreadPoolExecutor(clients) as threads:
@@ -55,6 +71,11 @@ def copy(site: Site, name: str, chunks: Sequence[Chunk], *, clients: int, famili
         row = connection.execute("SELECT COUNT(*) FROM voucher").fetchone()
     assert row == (families,), f"{families} families, {row} vouchers"
     return Sample(families, seconds, site.cpu_s() - cpu, 0.0, site.wal_bytes() - wal)
+
+
+def _copy(cursor: "psycopg.Cursor[tuple[object, ...]]", into: str, text: bytes) -> None:
+    with cursor.copy(f"COPY {into} FROM STDIN") as copying:
+        copying.write(text)
 
 
 def _copied(connection: Connection, table: tuple[str, str], span: str) -> bytes:

@@ -17,7 +17,7 @@ from models.log import Log
 from models.storage import Database
 from scheduler.seal import emit, seal
 from tests.benchmarks.log_file import write_log
-from tests.benchmarks.month import MONTH, Tell, enrolled_database, work
+from tests.benchmarks.month import MONTH, Tell, enrolled, work_month
 from tests.benchmarks.samples import Sample, alternate_s, spread, table_s
 from tests.benchmarks.site import ENDS_WITHIN_S, Site
 from tests.commands import ROOT, despensa
@@ -65,7 +65,7 @@ def log(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     line of its services is observed again. What a tick asks that finds nothing to seal is not in it. Linux tells
     PostgreSQL's share in steps of 10 ms, which a few thousand families do not fill.
     """
-    with FakeStore.open() as store, enrolled_database(site, store, families) as template:
+    with FakeStore.open() as store, enrolled(site, store, families) as template:
         costs = [_cost(site, template, families=families) for _ in range(rounds)]
     lines = spread([cost.lines / families for cost in costs], ".4f")
     tell(f"of all services, a family: {lines} lines, {spread([cost.bytes / families for cost in costs], '.2f')} bytes")
@@ -84,7 +84,7 @@ def _cost(site: Site, template: str, *, families: int) -> Cost:
     for path in home.glob("*.log"):
         path.unlink()  # of other months
     with site.database(template=template) as (name, database):
-        month = work(site, name, database, families=families, lasting=MONTH)
+        month = work_month(site, name, database, families=families, lasting=MONTH)
         lines = b"".join(path.read_bytes() for path in home.glob("*.log")).splitlines(keepends=True)
         observed = [_observed(parsed) for parsed in map(orjson.loads, lines) if "seq" not in parsed]
         journalled, sizes = _sealed(site, name)

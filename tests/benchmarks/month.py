@@ -1,6 +1,6 @@
 """Crediting released runs, and the whole month from plan to last notice, against the limit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from models.tables import Programme
 from scheduler.approve import approve_by_policy
 from scheduler.plan import plan_slot
 from scheduler.release import release
-from tests.benchmarks.limits import Chunk, copy, read_chunks
+from tests.benchmarks.limits import Rows, copy, read_rows
 from tests.benchmarks.samples import Sample, alternate, table
 from tests.benchmarks.site import Crew, Site, seconds_between, verify, wait_for_month
 from tests.builders import CITIES, a_programme, families_due
@@ -30,41 +30,33 @@ Tell = Callable[[str], None]
 
 def credit(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     """Two workers on released runs, against COPY of the same vouchers."""
-    with (
-        FakeStore.open() as store,
-        enrolled_database(site, store, families) as enrolled,
-        site.database(template=enrolled) as (released, database),
-    ):
-        release_all(database)
-        database.close()
-        chunks = _finish(site, released, families=families, lines=False)
-        _compare(site, chunks, template=released, families=families, rounds=rounds, tell=tell, lasting=CREDITS)
+    with FakeStore.open() as store, released(site, store, families) as template:
+        rows = _finish(site, template, families=families, lines=False)
+        _compare(site, rows, template=template, families=families, rounds=rounds, tell=tell, lasting=CREDITS)
 
 
 def month(site: Site, *, families: int, rounds: int, tell: Tell) -> None:
     """Plan to last notice, against COPY of the same lines and vouchers."""
-    with FakeStore.open() as store, enrolled_database(site, store, families) as enrolled:
-        chunks = _finish(site, enrolled, families=families, lines=True)
-        _compare(site, chunks, template=enrolled, families=families, rounds=rounds, tell=tell, lasting=MONTH)
+    with FakeStore.open() as store, enrolled(site, store, families) as template:
+        rows = _finish(site, template, families=families, lines=True)
+        _compare(site, rows, template=template, families=families, rounds=rounds, tell=tell, lasting=MONTH)
 
 
-def _finish(site: Site, template: str, *, families: int, lines: bool) -> list[Chunk]:
+def _finish(site: Site, template: str, *, families: int, lines: bool) -> Rows:
     """Work the month off once, which also warms everything up, and return its rows."""
     with site.database(template=template) as (name, database):
-        work(site, name, database, families=families, lasting=MONTH)
-        return read_chunks(site, name, lines=lines)
+        work_month(site, name, database, families=families, lasting=MONTH)
+        return read_rows(site, name, lines=lines)
 
 
-def _compare(
-    site: Site, chunks: Sequence[Chunk], *, template: str, families: int, rounds: int, tell: Tell, lasting: str
-) -> None:
+def _compare(site: Site, rows: Rows, *, template: str, families: int, rounds: int, tell: Tell, lasting: str) -> None:
     def copied(clients: int) -> Sample:
         with site.database(template=template) as (name, _):
-            return copy(site, name, chunks, clients=clients, families=families)
+            return copy(site, name, rows, clients=clients, families=families)
 
     def worked() -> Sample:
         with site.database(template=template) as (name, database):
-            return work(site, name, database, families=families, lasting=lasting)
+            return work_month(site, name, database, families=families, lasting=lasting)
 
     samples = alternate(
         {"limit: COPY, one client": lambda: copied(1), "limit: COPY, two clients": lambda: copied(2),
@@ -75,7 +67,7 @@ def _compare(
         tell(line)
 
 
-def work(
+def work_month(
     site: Site, name: str, database: Database, *, families: int, lasting: str, workers: int = WORKERS,
     schedulers: int = 1,
 ) -> Sample:  # fmt: skip
@@ -95,7 +87,7 @@ def work(
 
 
 @contextmanager
-def enrolled_database(site: Site, store: FakeStore, families: int) -> Iterator[str]:
+def enrolled(site: Site, store: FakeStore, families: int) -> Iterator[str]:
     """The name of a database with families in seven cities, whose payday has come; with no session on it."""
     with site.database() as (name, database):
         enrol(database, store, families)
@@ -105,12 +97,26 @@ def enrolled_database(site: Site, store: FakeStore, families: int) -> Iterator[s
 
 def enrol(database: Database, store: FakeStore, families: int) -> None:
     """Families in seven cities, whose payday has come."""
+    families_due(database, programme_due(database, store), families, now=datetime.now(UTC))
+    with database.transaction() as tx:
+        tx.refresh_statistics("household", "enrolment")
+
+
+@contextmanager
+def released(site: Site, store: FakeStore, families: int) -> Iterator[str]:
+    """As `enrolled`, with every city's run released."""
+    with enrolled(site, store, families) as template, site.database(template=template) as (name, database):
+        release_all(database)
+        database.close()
+        yield name
+
+
+def programme_due(database: Database, store: FakeStore) -> Programme:
+    """The programme in seven cities, a store in each, whose payday of this month has come."""
     programme = a_programme(database, stores=1, store_url=store.url)
     with database.transaction() as tx:
         tx.connection.execute(update(Programme).values(payday_time="00:00"))
-    families_due(database, programme, families, now=datetime.now(UTC))
-    with database.transaction() as tx:
-        tx.refresh_statistics("household", "enrolment")
+    return programme
 
 
 def release_all(database: Database) -> None:

@@ -17,7 +17,7 @@ from models.storage import Database
 from tests import servers
 from tests.conftest import url_of
 from tests.ledger import assert_books_agree, count, count_credited
-from tests.processes import children_of, end, start_service, stat_of
+from tests.processes import children_of, end, peak_bytes_of, start_python, stat_of
 from tests.waiting import until
 
 #: Beyond its defaults: enough that no checkpoint is forced in mid-month. The rest, fsync above all, as it comes.
@@ -93,12 +93,21 @@ class Site:
             return int(str(row[0]))
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command cost that has come to its end."""
+
+    seconds: float
+    cpu_s: float
+    peak_bytes: int  #: the most memory that it had resident
+
+
 @dataclass
 class Crew:
-    """despensa's own processes at work on one database."""
+    """Processes at work on one database: despensa's own, unless a benchmark brings others."""
 
     environment: dict[str, str]
-    processes: list["subprocess.Popen[bytes]"]
+    processes: list[tuple[str, "subprocess.Popen[bytes]"]]  #: each with its role
 
     @classmethod
     @contextmanager
@@ -116,13 +125,37 @@ class Crew:
         try:
             yield crew
         finally:
-            for process in crew.processes:
+            for _, process in crew.processes:
                 end(process)
 
-    def start(self, *words: str) -> None:
-        """A service, whose log goes where it costs what a file costs."""
-        log = Path(self.environment["DESPENSA_HOME"]) / f"{words[0]}-{len(self.processes)}.log"
-        self.processes.append(start_service(*words, environment=self.environment, log=log))
+    def start(self, role: str, *words: str) -> None:
+        """A service of despensa."""
+        self.start_python(role, "-m", "console.main", role, *words)
+
+    def start_python(self, role: str, *words: str) -> None:
+        """A program that goes on until the context ends, and whose log goes where it costs what a file costs."""
+        log = Path(self.environment["DESPENSA_HOME"]) / f"{role}-{len(self.processes)}.log"
+        self.processes.append((role, start_python(*words, environment=self.environment, log=log)))
+
+    def run(self, *words: str) -> Ended:
+        """A command of despensa, to its end. It is looked at so often that its last look saw nearly all it had."""
+        log = Path(self.environment["DESPENSA_HOME"]) / f"{words[0]}.log"
+        before = os.times()
+        process = start_python("-m", "console.main", *words, environment=self.environment, log=log)
+        peaks = [0]
+
+        def ended() -> bool:
+            peaks.append(peak_bytes_of(process.pid))
+            return process.poll() is not None
+
+        try:
+            until(ended, what=f"the end of {words[0]}", within_s=ENDS_WITHIN_S)
+        finally:
+            end(process)
+        after = os.times()
+        assert process.returncode == 0, f"{words[0]} ended with {process.returncode}"
+        cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+        return Ended(after.elapsed - before.elapsed, cpu_s, max(peaks))
 
     def start_workers(self, database: Database, number: int) -> None:
         """Returns once so many have been seen: their start is not what is measured."""
@@ -133,11 +166,21 @@ class Crew:
 
     def cpu_s(self) -> float:
         """Processor time so far, of the services and the processes that they started."""
-        pids = [process.pid for process in self.processes]
-        for pid in list(pids):
+        return sum(cpu_of(pid) for _, pid in self._pids())
+
+    def peak_bytes(self) -> dict[str, int]:
+        """The most memory that one process of each role had resident so far, or one that it started."""
+        peaks: dict[str, int] = {}
+        for role, pid in self._pids():
+            peaks[role] = max(peaks.get(role, 0), peak_bytes_of(pid))
+        return peaks
+
+    def _pids(self) -> list[tuple[str, int]]:
+        pids = [(role, process.pid) for role, process in self.processes]
+        for role, pid in list(pids):
             with suppress(OSError):
-                pids += children_of(pid)
-        return sum(map(cpu_of, pids))
+                pids += [(role, child) for child in children_of(pid)]
+        return pids
 
 
 def wait_for_month(database: Database, *, runs: int) -> None:

@@ -11,7 +11,7 @@ from statistics import median
 from sqlalchemy import text
 
 from models.storage import Database
-from tests.benchmarks.month import MONTH, WORKERS, Tell, enrolled_database, work
+from tests.benchmarks.month import MONTH, WORKERS, Tell, enrolled, work_month
 from tests.benchmarks.samples import alternate_s, spread, table_s, turns
 from tests.benchmarks.site import ENDS_WITHIN_S, Crew, Site, seconds_between, verify, wait_for_month
 from tests.builders import CITIES, a_programme
@@ -65,8 +65,8 @@ def _small_months(site: Site, store: FakeStore, *, rounds: int) -> dict[str, lis
     """Nothing is due until the moment of the call: whoever is up has not begun. Then whoever looks first plans."""
     months: dict[str, list[Month]] = {WITH_SCHEDULER: [], WITHOUT_SCHEDULER: []}
     with (
-        enrolled_database(site, store, SMALL) as enrolled,
-        site.database(template=enrolled) as (template, database),
+        enrolled(site, store, SMALL) as waiting,
+        site.database(template=waiting) as (template, database),
     ):
         _set_status(database, "held")
         database.close()
@@ -116,11 +116,11 @@ def _tell_months(months: Mapping[str, list[Month]], tell: Tell) -> None:
 
 def _status(site: Site, store: FakeStore, *, families: int, rounds: int) -> list[str]:
     with (
-        enrolled_database(site, store, families) as enrolled,
-        site.database(template=enrolled) as (big, database),
+        enrolled(site, store, families) as waiting,
+        site.database(template=waiting) as (big, database),
         site.database() as (empty, nothing),
     ):
-        work(site, big, database, families=families, lasting=MONTH)
+        work_month(site, big, database, families=families, lasting=MONTH)
         a_programme(nothing)
         for name in (big, empty):
             with site.connect(name) as connection:  # as PostgreSQL itself does within minutes of a month
