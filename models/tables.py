@@ -29,7 +29,7 @@ from models.states import (
 #: A run's lines have ids run id × this + row number: disjoint ranges by construction.
 LINES_PER_RUN = 10_000_000
 #: Calls to an issuer under way for one batch; so many of its batches have a slot as fit into its limit.
-CALLS_PER_BATCH = 32
+CALLS_PER_BATCH = 16
 #: Range check of every amount, in minor units. A hundred billion: far above any fund, far below 2**63.
 AMOUNT_MINOR_MAX = 10**13
 

@@ -81,12 +81,12 @@ def stamp_batches(tx: Tx) -> list[int]:
 def share_of(runs: int, *, calls_max: int, lines_max: int) -> int:
     """A run's share of the window, in batches of up to `lines_max` lines; at least one.
 
-    Of an outside issuer's batches, twice as many as find a slot: more would be put back.
+    Of an outside issuer's batches, twice as many as find a slot, over all runs: more would be put back.
     """
-    share = min(WINDOW, WINDOW_LINES // lines_max) // runs
+    window = min(WINDOW, WINDOW_LINES // lines_max)
     if calls_max:
-        share = min(share, 2 * max(1, calls_max // CALLS_PER_BATCH))
-    return max(1, share)
+        window = min(window, 2 * max(1, calls_max // CALLS_PER_BATCH))
+    return max(1, window // runs)
 
 
 def send_all(broker: SafeRedisBroker, messages: Sequence[Message]) -> int:

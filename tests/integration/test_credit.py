@@ -192,7 +192,15 @@ def test_runs_that_only_wait_take_no_share_of_the_window(database: Database, mon
 
 @pytest.mark.parametrize(
     ("runs", "lines_max", "calls_max", "batches"),
-    [(1, 5_000, 0, 40), (7, 5_000, 0, 5), (1, 10, 0, 500), (1, 10_000, 0, 20), (40, 10_000, 0, 1), (1, 25, 64, 4)],
+    [
+        (1, 5_000, 0, 40),
+        (7, 5_000, 0, 5),
+        (1, 10, 0, 500),
+        (1, 10_000, 0, 20),
+        (40, 10_000, 0, 1),
+        (1, 25, 64, 8),
+        (7, 25, 64, 1),
+    ],
 )
 def test_share_of_the_window(runs: int, lines_max: int, calls_max: int, batches: int) -> None:
     assert share_of(runs, calls_max=calls_max, lines_max=lines_max) == batches

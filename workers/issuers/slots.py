@@ -16,8 +16,8 @@ from workers.issuers.answers import Answer, TryLater
 #: After so many takes in a row without a usable answer, nobody calls for a while.
 BREAKER_FAILURES = 3
 BREAKER_OPEN = timedelta(seconds=20)
-#: A batch that found no slot is looked at again.
-NO_SLOT_S = 1
+#: A batch that found no slot is looked at again: about when a batch of an issuer that answers quickly has ended.
+NO_SLOT_S = 0.2
 #: An issuer that asks every caller to wait is believed so far.
 PAUSE_S_MAX = 300
 #: What a call that was never made is recorded as: it says nothing of the issuer.
