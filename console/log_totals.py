@@ -64,29 +64,26 @@ CREATE_LINE = """
 CREATE TABLE line (
     seq BIGINT, hash VARCHAR, event VARCHAR, run_id BIGINT, run VARCHAR, programme VARCHAR, location VARCHAR,
     cycle VARCHAR, part BIGINT, state VARCHAR, late BOOLEAN, planned BIGINT, planned_minor BIGINT, currency VARCHAR,
-    credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR, file VARCHAR);
--- sealed: each line once; a seq that two lines fill differently shows twice
-CREATE VIEW sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line;
+    credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR, file VARCHAR)
 """
 
-CREATE_NEEDED = """
--- create_needed: which fields an event's line must carry
-CREATE TABLE needed (event VARCHAR, field VARCHAR)
+CREATE_SEALED = """
+-- create_sealed: each line once; a seq that two lines fill differently shows twice. To look for repeated ones in all
+-- columns takes longer than all else, and is done only where there are any
+CREATE TABLE sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line
 """
+NAME_SEALED = "-- name_sealed: no line is repeated\nCREATE VIEW sealed AS SELECT * EXCLUDE (file) FROM line"
 
-FIND_INCOMPLETE = """
--- find_incomplete: the first line without a field that its event must carry, or with another type in it
-SELECT l.seq, n.field, l.file
-FROM (FROM (SELECT seq, event, file, CAST(run_id AS VARCHAR) AS run_id, CAST(part AS VARCHAR) AS part,
-                   CAST(late AS VARCHAR) AS late, CAST(planned AS VARCHAR) AS planned,
-                   CAST(planned_minor AS VARCHAR) AS planned_minor, CAST(credited AS VARCHAR) AS credited,
-                   CAST(credited_minor AS VARCHAR) AS credited_minor, CAST(cases AS VARCHAR) AS cases,
-                   CAST(notices AS VARCHAR) AS notices FROM line)
-      UNPIVOT INCLUDE NULLS (content FOR field IN (run_id, part, late, planned, planned_minor, credited,
-                                                   credited_minor, cases, notices))) l
-JOIN needed n ON n.event = l.event AND n.field = l.field
-WHERE l.content IS NULL ORDER BY l.seq LIMIT 1
-"""
+FIND_INCOMPLETE = f"""
+-- find_incomplete: the first line without a field that its event must carry, or with another type in it, and its fields
+SELECT seq, file, event, {", ".join(sorted({name for names in NEEDED.values() for name in names}))} FROM line
+WHERE CASE event {
+    " ".join(
+        f"WHEN '{event}' THEN {' OR '.join(f'{name} IS NULL' for name in names)}" for event, names in NEEDED.items()
+    )
+} END
+ORDER BY seq LIMIT 1
+"""  # noqa: S608  # of constants, of no input
 
 FIND_CONFLICT = """
 -- find_conflict: the first place that two lines fill differently
@@ -105,8 +102,8 @@ WHERE next_seq > seq + 1 ORDER BY seq LIMIT $limit
 """
 
 GET_SPAN = """
--- get_span: the first and last place, how many lines fill them, and how many say so again
-SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(*) - COUNT(DISTINCT seq) FROM line
+-- get_span: the first and last place, how many places are filled, and how many lines say again what another said
+SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(DISTINCT seq), COUNT(*) - COUNT(DISTINCT seq) FROM line
 """
 
 SUM_RUNS = """
@@ -160,9 +157,12 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     with _duckdb() as connection:
         _load(connection, paths, totals)
         _refuse_incomplete(connection)
-        _refuse_conflicts(connection)
-        _refuse_gaps(connection)
-        totals.from_seq, totals.as_of_seq, totals.repeated = _one(connection, GET_SPAN) or (0, 0, 0)
+        totals.from_seq, totals.as_of_seq, places, totals.repeated = _one(connection, GET_SPAN) or (0, 0, 0, 0)
+        connection.execute(CREATE_SEALED if totals.repeated else NAME_SEALED)
+        if totals.repeated:
+            _refuse_conflicts(connection)
+        if places and totals.as_of_seq - totals.from_seq + 1 != places:
+            _refuse_gaps(connection)
         totals.summaries = _summaries(connection, from_seq=totals.from_seq)
     return totals
 
@@ -178,10 +178,8 @@ def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _load(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], totals: LogTotals) -> None:
-    for statement in (MACROS, CREATE_LINE, CREATE_NEEDED):
+    for statement in (MACROS, CREATE_LINE):
         connection.execute(statement)
-    rows = [(event, field) for event, fields in NEEDED.items() for field in fields]
-    connection.executemany("INSERT INTO needed VALUES (?, ?)", rows)
     by_compression: dict[str, list[Path]] = {"gzip": [], "none": []}
     for path in dict.fromkeys(paths):
         by_compression["gzip" if is_packed(path) else "none"].append(path)
@@ -212,11 +210,15 @@ def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error
 
 
 def _refuse_incomplete(connection: duckdb.DuckDBPyConnection) -> None:
-    found = _one(connection, FIND_INCOMPLETE)
+    cursor = connection.execute(FIND_INCOMPLETE)
+    names = [column[0] for column in cursor.description or ()]
+    found = cursor.fetchone()
     if found is not None:
-        seq, name, file = found
+        row = dict(zip(names, found, strict=True))
+        seq, file = row["seq"], row["file"]
+        missing = next(name for name in NEEDED[row["event"]] if row[name] is None)
         place = next((place for place, line in read_lines(Path(file)) if line.get("seq") == seq), file)
-        raise RefusedInput(f"{place}: seq {seq} has no usable `{name}`", hint="despensa logs verify " + str(file))
+        raise RefusedInput(f"{place}: seq {seq} has no usable `{missing}`", hint="despensa logs verify " + str(file))
 
 
 def _refuse_conflicts(connection: duckdb.DuckDBPyConnection) -> None:
