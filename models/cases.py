@@ -31,12 +31,13 @@ def unsettled(line: str) -> str:
     """That a line from :first_id to :last_id has no voucher, no open case, and was not found not owed: as a condition.
 
     `line` is the column with its id. The range stands in each part: without it PostgreSQL reads all vouchers that there
-    are for every batch.
+    are for every batch. NOT IN, of columns that are never null, is looked up in a table made once; with NOT EXISTS
+    PostgreSQL, which believes that a batch is one line, reads for each line what the others have just been given.
     """
-    return f"""NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = {line} AND v.id BETWEEN :first_id AND :last_id)
-  AND NOT EXISTS (SELECT 1 FROM cases c
-                  WHERE c.disbursement_id = {line} AND c.disbursement_id BETWEEN :first_id AND :last_id
-                    AND (c.state = 'open' OR c.outcome = 'not_owed'))"""  # noqa: S608  # of constants, of no input
+    return f"""{line} NOT IN (SELECT v.id FROM voucher v WHERE v.id BETWEEN :first_id AND :last_id)
+  AND {line} NOT IN (SELECT c.disbursement_id FROM cases c
+                     WHERE c.disbursement_id BETWEEN :first_id AND :last_id
+                       AND (c.state = 'open' OR c.outcome = 'not_owed'))"""  # noqa: S608  # of constants, of no input
 
 
 LIST_CALLED = Query(f"""

@@ -40,3 +40,22 @@ def test_a_batch_does_not_read_all_vouchers(query: Query, postgresql_database: D
 
     assert any("pk_voucher" in line for line in lines), lines
     assert not any("Seq Scan on voucher" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("query", [INSERT_VOUCHERS, INSERT_CREDITED, LIST_UNSETTLED, LIST_CALLED], ids=lambda q: q.name)
+def test_a_batch_is_not_read_once_for_each_of_its_lines(query: Query, postgresql_database: Database) -> None:
+    """Also where PostgreSQL knows nothing of the tables, and takes a batch for a line or two."""
+    database = postgresql_database
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    batch = batches_of(database, a_released_run(database, programme))[-1]
+
+    with database.reading() as tx:
+        plan = tx.connection.execute(
+            text(f"EXPLAIN {query.on('postgresql')}"),
+            {"first_id": batch.first_id, "last_id": batch.last_id, "batch_id": batch.id, "run_id": batch.run_id,
+             "key_version": 1},
+        ).scalars()  # fmt: skip
+        lines = list(plan)
+
+    assert any("hashed SubPlan" in line for line in lines), lines
