@@ -19,8 +19,8 @@ from enum import IntEnum
 
 #: PostgreSQL's SQLSTATE for a lock that was not to be had in time, or at once.
 LOCK_NOT_AVAILABLE = "55P03"
-#: And for a second row with a unique key.
-UNIQUE_VIOLATION = "23505"
+#: And for a transaction that waits for one that waits for it.
+DEADLOCK_DETECTED = "40P01"
 
 
 class Exit(IntEnum):

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from models.errors import AnotherCommandAtWork, NoDatabase
+from models.errors import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, AnotherCommandAtWork, NoDatabase
 from models.storage import Database, Query
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -92,6 +92,11 @@ def upgrade(database: Database) -> tuple[str | None, str]:
             before = MigrationContext.configure(tx.connection).get_current_revision()
             command.upgrade(_config(tx.connection), "head")
     except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
+            raise AnotherCommandAtWork(
+                f"{database.name} is in use: the upgrade did not get its tables in time, and changed nothing",
+                hint="stop scheduler and workers, then: despensa db upgrade",
+            ) from None
         raise NoDatabase(
             f"the database {database.name} does not answer: {type(error.orig).__name__}",
             hint="start it, or mend DESPENSA_DATABASE_URL; then: despensa db upgrade",

@@ -28,7 +28,7 @@ from models.states import (
 
 #: A run's lines have ids run id × this + row number: disjoint ranges by construction.
 LINES_PER_RUN = 10_000_000
-#: Calls to an issuer under way for one batch; so many of its batches have a slot as fit into its limit.
+#: Calls to an issuer under way for one batch, or some more; so many of its batches have a slot as fit into its limit.
 CALLS_PER_BATCH = 16
 #: Range check of every amount, in minor units. A hundred billion: far above any fund, far below 2**63.
 AMOUNT_MINOR_MAX = 10**13
@@ -297,11 +297,11 @@ class RunAmount(Table, table=True):
 class Disbursement(Table, table=True):
     """One line of a run: this household is owed this amount. Never updated.
 
-    The unique key over programme, household and cycle is promise 1.
+    The unique key over programme, household and cycle is promise 1. On SQLite the household comes before the cycle.
     """
 
     __table_args__ = _table(
-        UniqueConstraint("programme_id", "household_id", "cycle"),
+        UniqueConstraint("programme_id", "cycle", "household_id"),
         _amount("amount_minor", low=1),
     )
     id: int = big(key=True)  #: run id × LINES_PER_RUN + row number

@@ -66,7 +66,8 @@ SELECT MIN(s.line) FROM household_stage s
 JOIN household h ON h.registration_id = s.registration_id
 JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
 WHERE (e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle)
-  AND EXISTS (SELECT 1 FROM disbursement d WHERE d.programme_id = :programme_id AND d.household_id = h.id)
+  AND EXISTS (SELECT 1 FROM (SELECT DISTINCT cycle FROM run WHERE programme_id = :programme_id) r
+              JOIN disbursement d ON d.programme_id = :programme_id AND d.cycle = r.cycle AND d.household_id = h.id)
 """)
 
 COUNT_STAGE = Query("""
@@ -101,9 +102,10 @@ COUNT_UNRELEASED_LINES = Query("""
 SELECT r.cycle, r.location_code, r.part, COUNT(*) AS lines
 FROM household_stage s
 JOIN household h ON h.registration_id = s.registration_id
-JOIN disbursement d ON d.household_id = h.id AND d.programme_id = :programme_id
-JOIN run r ON r.id = d.id / 10000000
-WHERE s.status <> 'active' AND r.state IN ('planned', 'approved')
+JOIN run r ON r.programme_id = :programme_id AND r.state IN ('planned', 'approved')
+JOIN disbursement d ON d.programme_id = :programme_id AND d.cycle = r.cycle AND d.household_id = h.id
+                    AND d.id / 10000000 = r.id
+WHERE s.status <> 'active'
 GROUP BY r.cycle, r.location_code, r.part ORDER BY r.cycle, r.location_code, r.part LIMIT 1000
 """)
 

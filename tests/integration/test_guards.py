@@ -86,6 +86,21 @@ def test_line_without_its_household(database: Database) -> None:
         assert describe(error) == ("fk_disbursement_household_id", "23503")
 
 
+def test_released_run_is_never_unreleased(postgresql_database: Database) -> None:
+    """Its lines could be deleted then, under their vouchers."""
+    _run_with_two_lines(postgresql_database, released=True)
+
+    _refused(postgresql_database, "UPDATE run SET state = 'planned'")
+
+
+def test_household_keeps_its_id(postgresql_database: Database) -> None:
+    _run_with_two_lines(postgresql_database, released=False)
+    with postgresql_database.transaction() as tx:
+        tx.connection.execute(text("DELETE FROM enrolment"))
+
+    _refused(postgresql_database, "UPDATE household SET id = id + 1000")
+
+
 def test_household_with_a_line_is_not_deleted(database: Database) -> None:
     _run_with_two_lines(database, released=False)
     with database.transaction() as tx:
