@@ -10,13 +10,13 @@ from datetime import datetime, time, timedelta
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
-from models.errors import LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION, DespensaError, Misconfigured, RefusedByState
+from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Misconfigured, RefusedByState
 from models.events import RunDiscarded, RunPlanned
 from models.journal import append
 from models.runs import lock_run, of_run
 from models.states import UNRELEASED
 from models.storage import Query, Tx
-from models.tables import LINES_PER_RUN, ExchangeRate, Issuer, Location, Programme, ProgrammeLocation, Run
+from models.tables import LINES_PER_RUN, ExchangeRate, Fund, Issuer, Location, Programme, ProgrammeLocation, Run
 from scheduler.due import find_rate, has_families, slot_amounts
 
 #: At most one new part of a run a day, so that a trickle of late imports does not become a trickle of runs.
@@ -33,8 +33,14 @@ HOLD_ENROLMENTS = Query("""
 SELECT id FROM programme WHERE id = :programme_id FOR SHARE NOWAIT
 """)
 
-#: Lines of a batch that an outside issuer credits: few enough to be called for, and settled, within one lease.
+#: Lines of a batch that an outside issuer credits: few enough to be called for, and settled, within one lease, where a
+#: call takes less than two seconds. What was not called in time is covered by another batch.
 ISSUER_BATCH_LINES = 64
+#: Lines of a batch where several funds pay: one that cannot pay a whole batch keeps what is left in it.
+FUNDS_BATCH_LINES = 1_000
+
+#: Promise 1, as PostgreSQL names it.
+LINE_KEY = "uq_disbursement_programme_id_cycle_household_id"
 
 INSERT_RUN = Query("""
 -- insert_run: claim a slot's part; no row comes back if another plan has it
@@ -161,7 +167,7 @@ DELETE_RUN = Query("-- delete_run: a discarded plan frees its slot\nDELETE FROM 
 
 
 class NothingToPlan(DespensaError):
-    """No entitled family of this location is without a line, or another plan is taking them."""
+    """No entitled family of this location is without a line: there is nothing to plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +208,8 @@ def plan_slot(
     rate = _get_rate(tx, programme, cycle)
     if tx.find(Issuer, Issuer.programme_id == programme.id) is not None:
         batch_lines = min(batch_lines, ISSUER_BATCH_LINES)
+    if len(tx.list(Fund, Fund.programme_id == programme.id, limit=2)) > 1:
+        batch_lines = min(batch_lines, FUNDS_BATCH_LINES)
     run_id = _claim(tx, programme, slot, part=part, rate=rate, now=now, batch_lines=batch_lines)
     if run_id is None:
         return Planned(tx.get(Run, *_is_part(slot, part)), created=False, held_elsewhere=_held_elsewhere(tx, slot))
@@ -275,10 +283,11 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
     try:
         tx.execute(INSERT_LINES, run_id=run_id, first_id=first_id, **_key(slot))
     except IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) != UNIQUE_VIOLATION:
+        if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != LINE_KEY:
             raise
-        raise NothingToPlan(
-            f"another plan takes families of {slot.location_code} at this moment", hint="repeat it"
+        raise RefusedByState(
+            f"a family of {slot.location_code} was planned elsewhere at this moment",
+            hint="nothing was planned; repeat it",
         ) from None
     tx.refresh_statistics("disbursement")
     tx.execute(INSERT_BATCHES, run_id=run_id, batch_lines=batch_lines, **span)

@@ -485,3 +485,14 @@ def _convert(database: Database, programme: Programme) -> None:
     with database.transaction() as tx:
         tx.connection.execute(update(Programme).values(value_currency="USD"))
     programme.value_currency = "USD"
+
+
+@pytest.mark.parametrize(("funds", "batches"), [(1, 1), (2, 2)])
+def test_batches_are_small_where_several_donors_pay(database: Database, funds: int, batches: int) -> None:
+    """A batch draws on one fund: what cannot pay a whole one stays in its fund."""
+    programme = a_programme(database, funds_minor=[10**11] * funds)
+    families(database, programme, 1_001, location=TIJUANA)
+
+    run = a_planned_run(database, programme, location=TIJUANA, batch_lines=5_000)
+
+    assert len(batches_of(database, run)) == batches
