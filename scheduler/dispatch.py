@@ -1,5 +1,6 @@
 """Dispatch: the only sender of messages. Stamp and commit, then send; what is lost on the way is sent again."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import redis
@@ -24,8 +25,9 @@ RESEND_S = 10
 
 COUNT_IN_FLIGHT = Query("""
 -- count_in_flight: of each run with batches that are due or under way, how many are stamped or leased, the lines of the
--- largest, and how many calls its issuer takes at once, 0 in the closed loop; bounded by the open runs
-SELECT b.run_id, COALESCE(MIN(i.calls_max), 0) AS calls_max, MAX(b.lines) AS lines_max,
+-- largest, and its issuer with the calls that it takes at once, '' and 0 in the closed loop; bounded by the open runs
+SELECT b.run_id, COALESCE(MIN(i.url), '') AS issuer, COALESCE(MIN(i.calls_max), 0) AS calls_max,
+       MAX(b.lines) AS lines_max,
        SUM(CASE WHEN b.stamped_at >= :resend_at OR b.lease_until >= :now THEN 1 ELSE 0 END) AS in_flight
 FROM batch b JOIN run r ON r.id = b.run_id LEFT JOIN issuer i ON i.programme_id = r.programme_id
 WHERE b.state = 'open' GROUP BY b.run_id
@@ -70,23 +72,31 @@ def stamp_batches(tx: Tx) -> list[int]:
     if not runs:
         return []
     stamped: list[int] = []
+    at_issuer = Counter({run.issuer: 0 for run in runs})
     for run in runs:
-        room = share_of(len(runs), calls_max=run.calls_max, lines_max=run.lines_max) - run.in_flight
+        at_issuer[run.issuer] += run.in_flight
+    for run in runs:
+        room = share_of(len(runs), lines_max=run.lines_max) - run.in_flight
+        if run.issuer:
+            room = min(room, issuer_window(run.calls_max) - at_issuer[run.issuer])
         if room > 0:
             rows = tx.all(STAMP_BATCHES, run_id=run.run_id, limit=room, takes_max=TAKES_MAX, **times)
             stamped += sorted(row.id for row in rows)
+            at_issuer[run.issuer] += len(rows)
     return stamped
 
 
-def share_of(runs: int, *, calls_max: int, lines_max: int) -> int:
-    """A run's share of the window, in batches of up to `lines_max` lines; at least one.
+def share_of(runs: int, *, lines_max: int) -> int:
+    """A run's share of the window, in batches of up to `lines_max` lines; at least one."""
+    return max(1, min(WINDOW, WINDOW_LINES // lines_max) // runs)
 
-    Of an outside issuer's batches, twice as many as find a slot, over all runs: more would be put back.
+
+def issuer_window(calls_max: int) -> int:
+    """How many batches an outside issuer has in hand, over all runs, the oldest first: twice as many as find a slot.
+
+    What is sent beyond that is taken, put off and sent again.
     """
-    window = min(WINDOW, WINDOW_LINES // lines_max)
-    if calls_max:
-        window = min(window, 2 * max(1, calls_max // CALLS_PER_BATCH))
-    return max(1, window // runs)
+    return 2 * max(1, calls_max // CALLS_PER_BATCH)
 
 
 def send_all(broker: SafeRedisBroker, messages: Sequence[Message]) -> int:

@@ -144,7 +144,8 @@ LIST_LATECOMERS = Query("""
 -- about is found first, on its own: with the runs beside it PostgreSQL believes that there are few, and looks up each
 WITH found AS MATERIALIZED (
     SELECT e.programme_id, e.household_id FROM enrolment e
-    WHERE e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
+    WHERE EXISTS (SELECT 1 FROM run r WHERE r.cycle = :cycle)
+      AND e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
       AND NOT EXISTS (SELECT 1 FROM disbursement d WHERE d.programme_id = e.programme_id
                       AND d.household_id = e.household_id AND d.cycle = :cycle))
 SELECT DISTINCT f.programme_id, h.location_code FROM found f JOIN household h ON h.id = f.household_id

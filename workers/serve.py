@@ -28,7 +28,7 @@ from workers.attempts import AttemptLog
 from workers.watchdog import Watchdog
 
 SEEN_EVERY_S = 60
-#: A consumer asks every second; a Redis that is away is noticed within seconds.
+#: A consumer asks many times in it; a Redis that is away is noticed within seconds.
 ANSWERED_WITHIN_S = 10
 #: How often an idle embedded worker looks for messages: they come from the same process.
 EMBEDDED_POLL_MS = 50

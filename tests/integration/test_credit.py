@@ -14,7 +14,7 @@ from models.states import BatchState, RunState
 from models.storage import Database
 from models.tables import Batch, Case
 from scheduler import dispatch as dispatch_module
-from scheduler.dispatch import WAITING_MAX, dispatch, share_of, stamp_batches
+from scheduler.dispatch import WAITING_MAX, dispatch, issuer_window, share_of, stamp_batches
 from scheduler.sweep import EXHAUSTED_MAX, sweep_exhausted
 from tests.builders import (
     NOGALES,
@@ -191,19 +191,15 @@ def test_runs_that_only_wait_take_no_share_of_the_window(database: Database, mon
 
 
 @pytest.mark.parametrize(
-    ("runs", "lines_max", "calls_max", "batches"),
-    [
-        (1, 5_000, 0, 40),
-        (7, 5_000, 0, 5),
-        (1, 10, 0, 500),
-        (1, 10_000, 0, 20),
-        (40, 10_000, 0, 1),
-        (1, 25, 64, 8),
-        (7, 25, 64, 1),
-    ],
+    ("runs", "lines_max", "batches"), [(1, 5_000, 40), (7, 5_000, 5), (1, 10, 500), (1, 10_000, 20), (40, 10_000, 1)]
 )
-def test_share_of_the_window(runs: int, lines_max: int, calls_max: int, batches: int) -> None:
-    assert share_of(runs, calls_max=calls_max, lines_max=lines_max) == batches
+def test_share_of_the_window(runs: int, lines_max: int, batches: int) -> None:
+    assert share_of(runs, lines_max=lines_max) == batches
+
+
+@pytest.mark.parametrize(("calls_max", "batches"), [(1, 2), (16, 2), (31, 2), (64, 8)])
+def test_issuer_has_twice_as_many_batches_as_slots(calls_max: int, batches: int) -> None:
+    assert issuer_window(calls_max) == batches
 
 
 def test_queue_that_no_worker_empties_does_not_grow_without_end(installation: Installation) -> None:

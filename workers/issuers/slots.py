@@ -99,7 +99,7 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
         programme_id=issuer.programme_id,
         programme=found.programme,
         url=issuer.url,
-        calls=min(CALLS_PER_BATCH, issuer.calls_max),
+        calls=issuer.calls_max // max(1, issuer.calls_max // CALLS_PER_BATCH),
         key_window=timedelta(hours=issuer.key_window_hours),
         probing=issuer.failures >= BREAKER_FAILURES,
     )
