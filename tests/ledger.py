@@ -41,12 +41,11 @@ def vouchers_by_batch(database: Database) -> "Counter[int]":
 def count_credited(database: Database) -> int:
     """How many families have a voucher, each counted once a month however many it has.
 
-    Grouped, not DISTINCT: in PostgreSQL's parallel DISTINCT one hash table takes the rows of others in the order in
-    which they had them, which took minutes for 400,000 vouchers.
+    Sorted, in one process: where PostgreSQL's parallel workers hash so many different rows, whoever gathers them takes
+    minutes for a million.
     """
     families = (
-        "SELECT COUNT(*) FROM (SELECT 1 FROM voucher v JOIN disbursement d ON d.id = v.id "
-        "GROUP BY d.household_id, d.cycle) AS credited"
+        "SELECT COUNT(DISTINCT d.household_id || ' ' || d.cycle) FROM voucher v JOIN disbursement d ON d.id = v.id"
     )
     return count(database, families)
 
