@@ -154,7 +154,7 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     plan of a run is; RefusedInput for a line that is none, unless it was cut off.
     """
     totals = LogTotals()
-    with _duckdb() as connection:
+    with working() as connection:
         _load(connection, paths, totals)
         _refuse_incomplete(connection)
         totals.from_seq, totals.as_of_seq, places, totals.repeated = _one(connection, GET_SPAN) or (0, 0, 0, 0)
@@ -168,12 +168,16 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
 
 
 @contextmanager
-def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
-    """In memory; what does not fit goes to a folder that is removed. Nothing is fetched from the network."""
+def working() -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB, in memory; what does not fit goes to a folder that is removed. Nothing is fetched from the network.
+
+    No progress bar: DuckDB prints one to stdout, terminal or not, once a statement takes two seconds.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         duckdb.connect(config={"autoinstall_known_extensions": "false", "temp_directory": folder}) as connection,
     ):
+        connection.execute("SET enable_progress_bar = false")
         yield connection
 
 

@@ -35,7 +35,9 @@ import json, sys, duckdb
 columns = json.loads(sys.argv[2])
 counts = ", ".join(f"COUNT({name})" for name in sys.argv[3:])
 scan = f"SELECT {counts} FROM read_json($file, format = 'newline_delimited', columns = $columns)"
-print(duckdb.connect().execute(scan, {"file": sys.argv[1], "columns": columns}).fetchone()[0])
+quiet = duckdb.connect()
+quiet.execute("SET enable_progress_bar = false")
+print(quiet.execute(scan, {"file": sys.argv[1], "columns": columns}).fetchone()[0])
 """
 
 

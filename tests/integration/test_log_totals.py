@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from console import logs
-from console.log_totals import COLUMNS, NEEDED, read_totals
+from console.log_totals import COLUMNS, NEEDED, read_totals, working
 from console.log_verify import compare, verify
 from console.tables import runs_as_json
 from models.columns import instant_text
@@ -599,3 +599,9 @@ def test_lines_that_no_log_has_yet_are_not_missing(books: Books) -> None:
 def _field(name: str, value: object) -> bytes:
     content = b"1" + b"0" * 30 if value == 10**30 else orjson.dumps(value)
     return b'"%s":%s' % (name.encode(), content)
+
+
+def test_nothing_but_the_totals_is_printed() -> None:
+    """DuckDB's progress bar goes to stdout, into the JSON of a long log."""
+    with working() as connection:
+        assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (False,)
