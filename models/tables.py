@@ -34,6 +34,11 @@ CALLS_PER_BATCH = 16
 AMOUNT_MINOR_MAX = 10**13
 
 
+def slots_of(calls_max: int) -> int:
+    """How many batches call an issuer at once that takes so many calls."""
+    return max(1, calls_max // CALLS_PER_BATCH)
+
+
 class Table(SQLModel):
     """What all tables share: names for constraints, so that migrations and errors can speak of them."""
 

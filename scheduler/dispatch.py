@@ -9,7 +9,7 @@ from models.broker import SafeRedisBroker, send, waiting
 from models.errors import BrokerUnreachable
 from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, CreditBatch, Message, SendNotice
 from models.storage import Database, Query, Tx, seconds
-from models.tables import CALLS_PER_BATCH
+from models.tables import slots_of
 from scheduler.notices import list_due_notices, stamp_notices
 
 #: Batches stamped and unfinished at once, over all runs: what Redis and the workers have in hand.
@@ -96,7 +96,7 @@ def issuer_window(calls_max: int) -> int:
 
     What is sent beyond that is taken, put off and sent again.
     """
-    return 2 * max(1, calls_max // CALLS_PER_BATCH)
+    return 2 * slots_of(calls_max)
 
 
 def send_all(broker: SafeRedisBroker, messages: Sequence[Message]) -> int:

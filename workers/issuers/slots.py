@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from models.states import AnswerOutcome
 from models.storage import Query, Tx, seconds
-from models.tables import CALLS_PER_BATCH, Issuer
+from models.tables import Issuer, slots_of
 from workers.issuers.answers import Answer, TryLater
 
 #: After so many takes in a row without a usable answer, nobody calls for a while.
@@ -99,7 +99,7 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
         programme_id=issuer.programme_id,
         programme=found.programme,
         url=issuer.url,
-        calls=issuer.calls_max // max(1, issuer.calls_max // CALLS_PER_BATCH),
+        calls=issuer.calls_max // slots_of(issuer.calls_max),
         key_window=timedelta(hours=issuer.key_window_hours),
         probing=issuer.failures >= BREAKER_FAILURES,
     )
@@ -113,7 +113,7 @@ def hold_back(tx: Tx, batch_id: int, access: Access) -> bool:
     refused = issuer.breaker_until is not None and tx.now < issuer.breaker_until <= longest_until
     if issuer.breaker_until is not None and refused:
         again_at = issuer.breaker_until
-    elif _slots_taken(tx, access) >= (1 if access.probing else max(1, issuer.calls_max // access.calls)):
+    elif _slots_taken(tx, access) >= (1 if access.probing else slots_of(issuer.calls_max)):
         again_at = tx.now + seconds(NO_SLOT_S)
     else:
         return False
