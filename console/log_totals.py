@@ -102,8 +102,8 @@ WHERE next_seq > seq + 1 ORDER BY seq LIMIT $limit
 """
 
 GET_SPAN = """
--- get_span: the first and last place, how many places are filled, and how many lines say again what another said
-SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(DISTINCT seq), COUNT(*) - COUNT(DISTINCT seq) FROM line
+-- get_span: the first and last place, how many places are filled, and by how many lines
+SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(DISTINCT seq), COUNT(*) FROM line
 """
 
 SUM_RUNS = """
@@ -157,7 +157,8 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     with working() as connection:
         _load(connection, paths, totals)
         _refuse_incomplete(connection)
-        totals.from_seq, totals.as_of_seq, places, totals.repeated = _one(connection, GET_SPAN) or (0, 0, 0, 0)
+        totals.from_seq, totals.as_of_seq, places, lines = _one(connection, GET_SPAN) or (0, 0, 0, 0)
+        totals.repeated = lines - places
         connection.execute(CREATE_SEALED if totals.repeated else NAME_SEALED)
         if totals.repeated:
             _refuse_conflicts(connection)
@@ -214,11 +215,7 @@ def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error
 
 
 def _refuse_incomplete(connection: duckdb.DuckDBPyConnection) -> None:
-    cursor = connection.execute(FIND_INCOMPLETE)
-    names = [column[0] for column in cursor.description or ()]
-    found = cursor.fetchone()
-    if found is not None:
-        row = dict(zip(names, found, strict=True))
+    for row in _rows(connection, FIND_INCOMPLETE):
         seq, file = row["seq"], row["file"]
         missing = next(name for name in NEEDED[row["event"]] if row[name] is None)
         place = next((place for place, line in read_lines(Path(file)) if line.get("seq") == seq), file)
@@ -246,9 +243,7 @@ def _refuse_gaps(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _summaries(connection: duckdb.DuckDBPyConnection, *, from_seq: int) -> list[RunSummary]:
-    cursor = connection.execute(SUM_RUNS)
-    names = [column[0] for column in cursor.description or ()]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    rows = _rows(connection, SUM_RUNS)
     unplanned = [row["run"] for row in rows if row["plans"] == 0]
     if unplanned:
         raise DespensaError(
@@ -265,6 +260,12 @@ def _summaries(connection: duckdb.DuckDBPyConnection, *, from_seq: int) -> list[
         )
         for row in rows
     ]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    cursor = connection.execute(query)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
