@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from models.errors import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, AnotherCommandAtWork, NoDatabase
-from models.storage import Database, Query
+from models.storage import Database, Query, describe
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: PostgreSQL advisory lock of `db` commands: "desp" in ASCII.
@@ -92,7 +92,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
             before = MigrationContext.configure(tx.connection).get_current_revision()
             command.upgrade(_config(tx.connection), "head")
     except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
+        if describe(error)[1] in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
             raise AnotherCommandAtWork(
                 f"{database.name} is in use: the upgrade did not get its tables in time, and changed nothing",
                 hint="stop scheduler and workers, then: despensa db upgrade",

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, CursorResult, Engine, Row, bindparam, create_engine, event, select
 from sqlalchemy import text as sql_text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import TextClause
 
 from models import deadlines
@@ -266,6 +267,14 @@ def os_login() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid-{os.getuid()}" if hasattr(os, "getuid") else getpass.getuser()
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Constraint and SQLSTATE of a database error, empty for others. Its text may carry a family: never use it."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    diagnosis = getattr(original, "diag", None)
+    sqlstate = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None) or ""
+    return str(getattr(diagnosis, "constraint_name", None) or ""), str(sqlstate)
 
 
 def seconds(number: float) -> timedelta:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from tenacity import (
     Retrying,
@@ -30,7 +30,7 @@ from models.errors import DespensaError
 from models.events import BatchCredited
 from models.journal import append
 from models.runs import fields_of_run
-from models.storage import Database, Query, Tx, seconds
+from models.storage import Database, Query, Tx, describe, seconds
 from models.tables import Batch
 from workers.issuers.slots import Access, find_access, hold_back
 
@@ -207,14 +207,6 @@ def release_lease(database: Database, lease: Lease) -> None:
             RETURN_BATCH, batch_id=lease.batch_id, token=lease.token, given_back=1, keeps_place=0, last_error="",
             next_attempt_at=tx.now, now=tx.now,
         )  # fmt: skip
-
-
-def describe(error: BaseException) -> tuple[str, str]:
-    """Constraint and SQLSTATE of a database error, empty for others. Its text may carry a family: never use it."""
-    original = error.orig if isinstance(error, DBAPIError) else None
-    diagnosis = getattr(original, "diag", None)
-    sqlstate = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None) or ""
-    return str(getattr(diagnosis, "constraint_name", None) or ""), str(sqlstate)
 
 
 def finish_batch(tx: Tx, lease: Lease, batch: Row[Any], *, vouchers: int, amount_minor: int) -> None:

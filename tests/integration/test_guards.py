@@ -7,12 +7,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from models.storage import Database
+from models.storage import Database, describe
 from models.tables import Run
 from scheduler.plan import line_range
 from tests.builders import TIJUANA, a_planned_run, a_programme, a_released_run, families
 from tests.ledger import count
-from workers.credit import describe
 
 INSERT_VOUCHER = "INSERT INTO voucher (id, key_version) VALUES (:id, 1)"
 INSERT_VOUCHERS_OF_ALL = "INSERT INTO voucher (id, key_version) SELECT id, 1 FROM disbursement"
