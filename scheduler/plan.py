@@ -15,9 +15,9 @@ from models.events import RunDiscarded, RunPlanned
 from models.journal import append
 from models.runs import lock_run, of_run
 from models.states import UNRELEASED
-from models.storage import Query, Tx
+from models.storage import Query, Tx, describe
 from models.tables import LINES_PER_RUN, ExchangeRate, Fund, Issuer, Location, Programme, ProgrammeLocation, Run
-from scheduler.due import find_rate, has_families, slot_amounts
+from scheduler.due import ENTITLED, find_rate, has_families, slot_amounts
 
 #: At most one new part of a run a day, so that a trickle of late imports does not become a trickle of runs.
 PART_INTERVAL = timedelta(days=1)
@@ -59,19 +59,17 @@ INSERT_AMOUNTS = Query("""
 INSERT INTO run_amount (run_id, members, amount_minor) VALUES (:run_id, :members, :amount_minor)
 """)
 
-INSERT_LINES = Query("""
+INSERT_LINES = Query(f"""
 -- insert_lines: a line for each entitled family of the location that has none in this cycle. No ON CONFLICT: it would
 -- cost a quarter more, for a family that another plan takes at this very moment. What the run says is said again in
 -- parameters: joined to it, PostgreSQL would believe that a location has a handful of families
 INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
 SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY h.id), e.programme_id, h.id, CAST(:cycle AS TEXT), a.amount_minor
 FROM household h
-JOIN enrolment e ON e.programme_id = :programme_id AND e.household_id = h.id
+JOIN enrolment e ON e.household_id = h.id
 JOIN run_amount a ON a.run_id = :run_id AND a.members = h.members
-WHERE h.location_code = :location_code AND e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
-  AND NOT EXISTS (SELECT 1 FROM disbursement d
-                  WHERE d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle)
-""")
+WHERE {ENTITLED}
+""")  # noqa: S608  # of constants, of no input
 
 INSERT_BATCHES = Query(
     """
@@ -288,7 +286,7 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
     try:
         tx.execute(INSERT_LINES, run_id=run_id, first_id=first_id, **_key(slot))
     except IntegrityError as error:
-        if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != LINE_KEY:
+        if describe(error)[0] != LINE_KEY:
             raise
         raise RefusedByState(
             f"a family of {slot.location_code} was planned elsewhere at this moment",
@@ -352,7 +350,7 @@ def _hold_enrolments(tx: Tx, programme: Programme) -> None:
     try:
         tx.one(HOLD_ENROLMENTS, programme_id=programme.id)
     except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+        if describe(error)[1] != LOCK_NOT_AVAILABLE:
             raise
         raise RefusedByState(
             f"{programme.code} is being imported", hint="nothing was planned; repeat it afterwards"

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from models.calendar import Cycle
 from models.storage import Query, Tx
 from models.tables import Location, Programme, ProgrammeLocation
-from scheduler.due import SUM_FUNDS, find_rate, slot_amounts
+from scheduler.due import ENTITLED, SUM_FUNDS, find_rate, slot_amounts
 
-COUNT_BY_GROUP = Query("""
+COUNT_BY_GROUP = Query(f"""
 -- count_by_group: entitled families of a slot without a line, by group and members; at most 200 rows
 SELECT h.group_code, h.members, COUNT(*) AS families
 FROM household h JOIN enrolment e ON e.household_id = h.id
-WHERE h.location_code = :location_code AND e.programme_id = :programme_id AND e.status = 'active'
-  AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
-  AND NOT EXISTS (SELECT 1 FROM disbursement d
-                  WHERE d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle)
+WHERE {ENTITLED}
 GROUP BY h.group_code, h.members ORDER BY h.group_code
-""")
+""")  # noqa: S608  # of constants, of no input
 
 COUNT_LEFT_OUT = Query("""
 -- count_left_out: families enrolled in a location that a plan of this cycle would not include, by reason
