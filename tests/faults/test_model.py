@@ -526,7 +526,7 @@ def test_programme_does_what_the_model_says(
 
 def held_families_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan does not look at a family's status."""
-    _change(monkeypatch, plan_module, "INSERT_LINES", "e.status = 'active' AND", "")
+    _change(monkeypatch, plan_module, "INSERT_LINES", " AND e.status = 'active'", "")
 
 
 def latecomers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
