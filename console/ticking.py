@@ -22,7 +22,7 @@ def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals
     Raises BrokerUnreachable where Redis does not answer, Misconfigured where a key is missing.
     """
     from models.broker import embedded_client, redis_client, require_answer
-    from scheduler.tick import Ticker
+    from scheduler.tick import PLANNERS, Ticker
     from workers.actors import declare
     from workers.serve import embedded_workers, worker_broker, workplace
 
@@ -36,4 +36,7 @@ def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals
             declare(broker, workplace(settings, entry.database, entry.log, broker))
             if workers:
                 stack.enter_context(embedded_workers(broker))
-        yield Ticker(entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, seals=seals)
+        yield Ticker(
+            entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines,
+            planners=PLANNERS if settings.distributed else 1, seals=seals,
+        )  # fmt: skip

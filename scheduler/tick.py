@@ -6,6 +6,7 @@ what is left to do, and unique keys, from-states and locks decide. A step that f
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -46,6 +47,10 @@ from scheduler.sweep import (
 #: How often a ticker looks through all that is there, for families without a line above all; and says that it lives.
 LOOK_EVERY = timedelta(minutes=1)
 
+#: Cities that a process plans at a time, where the database has more than one writer: one session's inserts wait for
+#: its commits and its one processor. More of them gain little on two processors, and take them from the workers.
+PLANNERS = 2
+
 LIST_UNRELEASED = Query("""
 -- list_unreleased: runs whose payday has come and that are not released; those that wait for a person, too
 SELECT id, state FROM run WHERE state IN ('planned', 'approved') AND opens_at <= :payday_at ORDER BY id LIMIT 100000
@@ -74,6 +79,12 @@ class TickResult:
         """Whether there may be more to do at once."""
         return bool(self.planned or self.released or self.sent or self.ended or self.closed)
 
+    def add_plan(self, other: "TickResult") -> None:
+        """What came of a city that was planned in another thread."""
+        self.planned += other.planned
+        self.released += other.released
+        self.errors += other.errors
+
 
 @dataclass(slots=True)
 class Ticker:
@@ -84,6 +95,7 @@ class Ticker:
     log: Log
     clock: Callable[[], datetime]
     batch_lines: int
+    planners: int  #: cities that are planned at a time
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -153,12 +165,19 @@ class Ticker:
         return places
 
     def _plan_due(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
+        def plan(slot: Slot) -> tuple[bool, TickResult]:
+            alone = TickResult()
+            return self._plan(slot.programme_id, slot.location_code, slot.cycle, 1, alone, now=now), alone
+
         with self._step("due", result):
             with self.database.reading() as tx:
                 due = list_due(tx, places, now=now)
-            for slot in (each.slot for each in due if each.slot not in self._empty):
-                if not self._plan(slot.programme_id, slot.location_code, slot.cycle, 1, result, now=now):
-                    self._empty.add(slot)
+            slots = [each.slot for each in due if each.slot not in self._empty]
+            with ThreadPoolExecutor(self.planners, thread_name_prefix="plan") as planners:
+                for slot, (found, alone) in zip(slots, planners.map(plan, slots), strict=True):
+                    result.add_plan(alone)
+                    if not found:
+                        self._empty.add(slot)
 
     def _plan_latecomers(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
         """The next part of a location's run, for families that moved there or were imported after its plan."""

@@ -82,9 +82,12 @@ class Installation:
         path.touch(mode=0o600)
         path.write_text("rehearsal")
 
-    def ticker(self) -> Ticker:
-        """As a scheduler process has it."""
-        return Ticker(self.database, self.broker, self.log, self.clock, batch_lines=self.batch_lines, seals=True)
+    def ticker(self, *, planners: int = 1) -> Ticker:
+        """As a scheduler process has it; with one planner its steps come in the same order each time."""
+        return Ticker(
+            self.database, self.broker, self.log, self.clock, batch_lines=self.batch_lines, planners=planners,
+            seals=True,
+        )  # fmt: skip
 
     def receive(self, message: Message) -> None:
         """What a worker does with a message, in this thread."""

@@ -3,16 +3,19 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import text, update
 
 from models import books
+from models.errors import RefusedByState
 from models.sightings import seen_lately
 from models.storage import Database
 from models.tables import Fund, Journal, Programme, Run
-from scheduler import loop
+from scheduler import loop, tick
 from scheduler.loop import tick_until_stopped
+from scheduler.plan import Planned, plan_slot
 from scheduler.tick import LOOK_EVERY, Ticker, TickResult
 from tests.builders import CITIES, NOGALES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
 from tests.commands import kill, start
@@ -59,6 +62,49 @@ def test_each_city_is_released_before_the_next_one_is_planned(installation: Inst
     assert [each for each in events if each in ("run.planned", "run.released")] == (
         ["run.planned", "run.released"] * len(CITIES)
     )
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_two_cities_are_planned_at_a_time(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One session's plan leaves half of two processors idle."""
+    database = installation.database
+    families(database, a_programme(database), 2 * len(CITIES))
+    both = threading.Barrier(2)
+    cities = iter(CITIES)
+
+    def plan_beside(*arguments: Any, **named: Any) -> Planned:
+        if next(cities, CITIES[-1]) != CITIES[-1]:  # the seventh has no other beside it
+            both.wait(timeout=10)
+        return plan_slot(*arguments, **named)
+
+    monkeypatch.setattr(tick, "plan_slot", plan_beside)
+
+    result = installation.ticker(planners=2).decide()
+
+    assert (result.planned, result.released, result.errors) == (len(CITIES), len(CITIES), [])
+    with database.reading() as tx:
+        assert {run.state for run in tx.list(Run)} == {"released"}
+    assert installation.ticker(planners=2).decide().planned == 0
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_city_that_cannot_be_planned_holds_up_none_beside_it(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = installation.database
+    families(database, a_programme(database), 2 * len(CITIES))
+
+    def plan_others(*arguments: Any, location_code: str, **named: Any) -> Planned:
+        if location_code == TIJUANA:
+            raise RefusedByState("not this one")
+        return plan_slot(*arguments, location_code=location_code, **named)
+
+    monkeypatch.setattr(tick, "plan_slot", plan_others)
+
+    result = installation.ticker(planners=2).decide()
+
+    assert (result.planned, result.released) == (len(CITIES) - 1, len(CITIES) - 1)
+    assert {str(error) for error in result.errors} == {"not this one"}
 
 
 def test_run_that_waits_for_money_comes_before_newer_ones(installation: Installation) -> None:
