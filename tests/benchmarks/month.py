@@ -9,14 +9,14 @@ from sqlalchemy import update
 from models.calendar import Cycle
 from models.settings import Settings
 from models.storage import Database
-from models.tables import Programme
+from models.tables import Programme, ProgrammeLocation
 from scheduler.approve import approve_by_policy
 from scheduler.plan import plan_slot
 from scheduler.release import release
 from tests.benchmarks.limits import Rows, copy, read_rows
 from tests.benchmarks.samples import Sample, alternate, table
 from tests.benchmarks.site import Crew, Site, seconds_between, verify, wait_for_month
-from tests.builders import CITIES, a_programme, families_due
+from tests.builders import CITIES, a_programme, cycle_due, families_due
 from tests.fakes import FakeStore
 
 WORKERS = 2
@@ -112,10 +112,17 @@ def released(site: Site, store: FakeStore, families: int) -> Iterator[str]:
 
 
 def programme_due(database: Database, store: FakeStore) -> Programme:
-    """The programme in seven cities, a store in each, whose payday of this month has come."""
+    """The programme in seven cities, a store in each, that begins with this month and whose payday has come.
+
+    Lately: on the last days before the next one, a scheduler counts next month's families. Earlier months would be
+    looked through for families, too.
+    """
+    now = datetime.now(UTC)
     programme = a_programme(database, stores=1, store_url=store.url)
     with database.transaction() as tx:
-        tx.connection.execute(update(Programme).values(payday_time="00:00"))
+        # The day before, so that it has come in every time zone; a payday is one of the days that each month has.
+        tx.connection.execute(update(Programme).values(payday_day=max(1, min(now.day - 1, 28)), payday_time="00:00"))
+        tx.connection.execute(update(ProgrammeLocation).values(first_cycle=str(cycle_due(now))))
     return programme
 
 
