@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Row
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -24,8 +25,7 @@ from models.keys import KeyRing, credit_reference
 from models.runs import lock_run
 from models.states import AnswerOutcome, CallKind, RunState
 from models.storage import Database, Query, Tx
-from models.tables import Answer as AnswerRow
-from models.tables import Intent, Run
+from models.tables import Run
 from workers.credit import GIVE_BACK_WITHIN_S, LOCK_BATCH, Lease
 from workers.issuers.answers import Answer, Credit, TryLater
 from workers.issuers.http import IssuerClient
@@ -60,6 +60,38 @@ WHERE d.id BETWEEN :first_id AND :last_id
 GROUP BY d.id, d.amount_minor, d.cycle, h.registration_id, r.currency
 ORDER BY COALESCE(MAX(CASE WHEN a.detail <> :not_called THEN i.id END), 0), d.id
 """)  # noqa: S608  # of constants, of no input
+
+# A round's rows in one parameter: written out, they are hundreds, and take the driver longer than the calls themselves.
+INSERT_INTENTS = Query(
+    """
+-- insert_intents: one for each call of a round
+INSERT INTO intent (disbursement_id, batch_id, kind, reference, recorded_at)
+SELECT c.disbursement_id, :batch_id, c.kind, c.reference, :now
+FROM json_to_recordset(CAST(:calls AS JSON)) AS c (disbursement_id BIGINT, kind TEXT, reference TEXT)
+RETURNING id, disbursement_id
+""",
+    sqlite="""
+-- insert_intents: one for each call of a round
+INSERT INTO intent (disbursement_id, batch_id, kind, reference, recorded_at)
+SELECT value ->> 'disbursement_id', :batch_id, value ->> 'kind', value ->> 'reference', :now FROM json_each(:calls)
+RETURNING id, disbursement_id
+""",
+)
+
+INSERT_ANSWERS = Query(
+    """
+-- insert_answers: one for each call of a round
+INSERT INTO answer (intent_id, outcome, detail, credit_id, answered_at)
+SELECT a.intent_id, a.outcome, a.detail, a.credit_id, :now
+FROM json_to_recordset(CAST(:answers AS JSON)) AS a (intent_id BIGINT, outcome TEXT, detail TEXT, credit_id TEXT)
+""",
+    sqlite="""
+-- insert_answers: one for each call of a round
+INSERT INTO answer (intent_id, outcome, detail, credit_id, answered_at)
+SELECT value ->> 'intent_id', value ->> 'outcome', value ->> 'detail', value ->> 'credit_id', :now
+FROM json_each(:answers)
+""",
+)
 
 WAKE_CASES = Query("""
 -- wake_cases: of lines whose credit became known after another take had made them a case: they are due
@@ -226,7 +258,7 @@ def call_for(database: Database, work: Work, *, token: str) -> None:
 async def _rounds(database: Database, work: Work, *, token: str) -> None:
     gate = _Gate(probing=work.access.probing)
     async with IssuerClient.open(work.access.url, token, calls=work.access.calls) as client:
-        while work.may_call() and not gate.closed:
+        while work.needs_calls and work.may_call() and not gate.closed:
             calls = _record_intents(database, work)
             if not calls:
                 break
@@ -276,16 +308,10 @@ def _record_intents(database: Database, work: Work) -> list[_Call]:
             kind = line.next_call(ask_only=work.ask_only)
             if kind is not None:
                 todo.append((line, kind))
-        intents = tx.add_all(
-            [
-                Intent(
-                    disbursement_id=line.id, batch_id=work.lease.batch_id, kind=kind, reference=line.credit.reference,
-                    recorded_at=now,
-                )
-                for line, kind in todo
-            ]
-        )  # fmt: skip
-    return [_Call(intent.id, line, kind, now) for intent, (line, kind) in zip(intents, todo, strict=True)]
+        rows = [{"disbursement_id": line.id, "kind": kind, "reference": line.credit.reference} for line, kind in todo]
+        intents = tx.all(INSERT_INTENTS, batch_id=work.lease.batch_id, calls=orjson.dumps(rows).decode(), now=now)
+    intent_ids = {intent.disbursement_id: intent.id for intent in intents}
+    return [_Call(intent_ids[line.id], line, kind, now) for line, kind in todo]
 
 
 async def _call_all(client: IssuerClient, work: Work, gate: _Gate, calls: Sequence[_Call]) -> list[Answer]:
@@ -328,12 +354,11 @@ def _record_late(database: Database, work: Work, calls: Sequence[_Call], answers
 
 
 def _add_answers(tx: Tx, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
-    tx.add_all(
-        [
-            AnswerRow(
-                intent_id=call.intent_id, outcome=answer.OUTCOME, detail=answer.detail, credit_id=answer.credit_id,
-                answered_at=tx.now,
-            )
-            for call, answer in zip(calls, answers, strict=True)
-        ]
-    )  # fmt: skip
+    rows = [
+        {
+            "intent_id": call.intent_id, "outcome": answer.OUTCOME, "detail": answer.detail,
+            "credit_id": answer.credit_id,
+        }
+        for call, answer in zip(calls, answers, strict=True)
+    ]  # fmt: skip
+    tx.execute(INSERT_ANSWERS, answers=orjson.dumps(rows).decode(), now=tx.now)
