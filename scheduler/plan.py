@@ -33,9 +33,9 @@ HOLD_ENROLMENTS = Query("""
 SELECT id FROM programme WHERE id = :programme_id FOR SHARE NOWAIT
 """)
 
-#: Lines of a batch that an outside issuer credits: few enough to be called for, and settled, within one lease, where a
-#: call takes less than two seconds. What was not called in time is covered by another batch.
-ISSUER_BATCH_LINES = 64
+#: Lines of a batch that an outside issuer credits: called for, and settled, within one lease, where a call takes less
+#: than a second. What was not called in time is covered by another batch.
+ISSUER_BATCH_LINES = 128
 #: Lines of a batch where several funds pay: one that cannot pay a whole batch keeps what is left in it.
 FUNDS_BATCH_LINES = 1_000
 

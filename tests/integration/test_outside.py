@@ -88,13 +88,13 @@ def work(installation: Installation, run: Run, *, rounds: int = 1) -> None:
 def test_every_line_is_credited_once_under_its_reference(installation: Installation) -> None:
     with (
         SimulatedIssuer({"slow": "all"}, token="rehearsal", slow_s=0.02) as issuer,
-        a_month(installation, issuer, count=100, batch_lines=1000) as run,
+        a_month(installation, issuer, count=200, batch_lines=1000) as run,
     ):
         assert max(batch.lines for batch in batches_of(installation.database, run)) == ISSUER_BATCH_LINES
 
         work(installation, run)
 
-        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 100
+        assert len(vouchers_of(installation.database, run)) == len(issuer.book()) == 200
         assert issuer.total_minor() == run.planned_minor == transferred_minor(installation.database, "credit")
         assert run_again(installation.database, run).state == RunState.COMPLETED
         assert set(issuer.sends.values()) == {1}
