@@ -9,8 +9,9 @@ import hashlib
 import os
 import pwd
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -233,6 +234,8 @@ class Database:
         sqlite = self.dialect == "sqlite"
         self.engine = _sqlite_engine(self.url) if sqlite else _postgresql_engine(self.url, deadline_s=deadline_s)
         # What reads sees one instant: on SQLite by itself, if it does not begin as a writer.
+        # Of this process: who waits for it goes on at once, where SQLite itself would sleep up to a tenth of a second.
+        self._writer: AbstractContextManager[object] = threading.RLock() if sqlite else nullcontext()
         one_instant = {"reading": True} if sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**one_instant)
 
@@ -244,7 +247,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
         """Begin, yield, commit; roll back on any exception. On SQLite it waits for the single writer."""
-        with self.engine.begin() as connection:
+        with self._writer, self.engine.begin() as connection:
             yield Tx(connection, now=self._now)
 
     @contextmanager

@@ -32,16 +32,17 @@ EXISTS_RUN = Query("""
 SELECT 1 FROM run WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle AND part = 1
 """)
 
-#: Of a household `h` and its enrolment `e`: entitled in this slot, and without a line of its cycle.
-ENTITLED = """h.location_code = :location_code AND e.programme_id = :programme_id AND e.status = 'active'
-  AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
+#: Of households `h CROSS JOIN` enrolments `e`: entitled in this slot, and without a line of its cycle. Joined in this
+#: order, since SQLite would begin with the enrolments of all places.
+ENTITLED = """h.location_code = :location_code AND e.household_id = h.id AND e.programme_id = :programme_id
+  AND e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
   AND NOT EXISTS (SELECT 1 FROM disbursement d
                   WHERE d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle)"""
 
 COUNT_ENTITLED = Query(f"""
 -- count_entitled: entitled families of a slot without a line, by members; at most 40 rows
 SELECT h.members, COUNT(*) AS families
-FROM household h JOIN enrolment e ON e.household_id = h.id
+FROM household h CROSS JOIN enrolment e
 WHERE {ENTITLED}
 GROUP BY h.members
 """)  # noqa: S608  # of constants, of no input
@@ -49,7 +50,7 @@ GROUP BY h.members
 EXISTS_ENTITLED = Query(f"""
 -- exists_entitled: whether a slot has an entitled family without a line
 SELECT 1
-FROM household h JOIN enrolment e ON e.household_id = h.id
+FROM household h CROSS JOIN enrolment e
 WHERE {ENTITLED}
 LIMIT 1
 """)  # noqa: S608  # of constants, of no input

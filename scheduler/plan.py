@@ -65,8 +65,7 @@ INSERT_LINES = Query(f"""
 -- parameters: joined to it, PostgreSQL would believe that a location has a handful of families
 INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
 SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY h.id), e.programme_id, h.id, CAST(:cycle AS TEXT), a.amount_minor
-FROM household h
-JOIN enrolment e ON e.household_id = h.id
+FROM household h CROSS JOIN enrolment e
 JOIN run_amount a ON a.run_id = :run_id AND a.members = h.members
 WHERE {ENTITLED}
 """)  # noqa: S608  # of constants, of no input
@@ -145,13 +144,15 @@ SELECT digest_batches(first_id, digest) FROM batch WHERE run_id = :run_id
 )
 
 COUNT_HELD_ELSEWHERE = Query("""
--- count_held_elsewhere: entitled families of the location whose line of this cycle is in a run of another place
+-- count_held_elsewhere: entitled families of the location whose line of this cycle is in a run of another place. Joined
+-- in this order: SQLite would begin with the enrolments of all places
 SELECT COUNT(*)
-FROM household h JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
-JOIN disbursement d ON d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle
-JOIN run r ON r.id = d.id / 10000000
-WHERE h.location_code = :location_code AND e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
-  AND r.location_code <> :location_code
+FROM household h CROSS JOIN disbursement d CROSS JOIN enrolment e
+WHERE h.location_code = :location_code
+  AND d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle
+  AND d.id / 10000000 NOT IN (SELECT id FROM run WHERE location_code = :location_code)
+  AND e.programme_id = :programme_id AND e.household_id = h.id
+  AND e.status = 'active' AND e.first_cycle <= :cycle AND e.last_cycle >= :cycle
 """)
 
 SET_PLAN = Query("""

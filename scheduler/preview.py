@@ -10,7 +10,7 @@ from scheduler.due import ENTITLED, SUM_FUNDS, find_rate, slot_amounts
 COUNT_BY_GROUP = Query(f"""
 -- count_by_group: entitled families of a slot without a line, by group and members; at most 200 rows
 SELECT h.group_code, h.members, COUNT(*) AS families
-FROM household h JOIN enrolment e ON e.household_id = h.id
+FROM household h CROSS JOIN enrolment e
 WHERE {ENTITLED}
 GROUP BY h.group_code, h.members ORDER BY h.group_code
 """)  # noqa: S608  # of constants, of no input
@@ -25,8 +25,8 @@ FROM (SELECT e.status,
              CASE WHEN e.first_cycle <= :cycle AND e.last_cycle >= :cycle THEN 1 ELSE 0 END AS inside,
              CASE WHEN EXISTS (SELECT 1 FROM disbursement d WHERE d.programme_id = e.programme_id
                                AND d.household_id = h.id AND d.cycle = :cycle) THEN 1 ELSE 0 END AS has_line
-      FROM household h JOIN enrolment e ON e.household_id = h.id
-      WHERE h.location_code = :location_code AND e.programme_id = :programme_id) enrolled
+      FROM household h CROSS JOIN enrolment e
+      WHERE h.location_code = :location_code AND e.household_id = h.id AND e.programme_id = :programme_id) enrolled
 """)
 
 SUM_CYCLE = Query("""

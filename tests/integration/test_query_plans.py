@@ -1,10 +1,13 @@
-"""What PostgreSQL does for a batch must not grow with the vouchers that there are."""
+"""What is done for a batch must not grow with the vouchers that there are, nor for a city with all other cities."""
 
 import pytest
 from sqlalchemy import text
 
 from models.cases import LIST_CALLED
 from models.storage import Database, Query
+from scheduler.due import COUNT_ENTITLED, EXISTS_ENTITLED
+from scheduler.plan import COUNT_HELD_ELSEWHERE, INSERT_LINES
+from scheduler.preview import COUNT_BY_GROUP, COUNT_LEFT_OUT
 from scheduler.sweep import LIST_UNSETTLED
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families
 from workers.credit import INSERT_VOUCHERS, SUM_VOUCHERS
@@ -59,3 +62,21 @@ def test_a_batch_is_not_read_once_for_each_of_its_lines(query: Query, postgresql
         lines = list(plan)
 
     assert any("hashed SubPlan" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("profile", ["embedded"], indirect=True)
+@pytest.mark.parametrize(
+    "query",
+    [INSERT_LINES, COUNT_ENTITLED, EXISTS_ENTITLED, COUNT_HELD_ELSEWHERE, COUNT_BY_GROUP, COUNT_LEFT_OUT],
+    ids=lambda query: query.name,
+)
+def test_a_city_is_found_by_its_place_on_sqlite(query: Query, database: Database) -> None:
+    """Not among the families of all cities: SQLite counts no rows, and takes whichever index comes first."""
+    with database.reading() as tx:
+        steps = tx.connection.execute(
+            text(f"EXPLAIN QUERY PLAN {query.on('sqlite')}"),
+            {"programme_id": 1, "location_code": TIJUANA, "cycle": "2026-10", "run_id": 1, "first_id": 1},
+        ).all()
+
+    searches = [step.detail for step in steps if "SEARCH" in step.detail]
+    assert "ix_household_location_code" in searches[0], searches
