@@ -42,21 +42,39 @@ NEEDED = {
 }
 
 MACROS = """
--- macros: a whole number or nothing; nothing where JSON has a fraction, text or null
+-- macros: a whole number or nothing; nothing where JSON has a fraction, text or null. A cast alone would round
 CREATE MACRO whole(value) AS
-    CASE WHEN regexp_full_match(CAST(value AS VARCHAR), '-?[0-9]{1,18}') THEN CAST(value AS BIGINT) END;
+    CASE WHEN CAST(TRY_CAST(CAST(value AS VARCHAR) AS BIGINT) AS VARCHAR) = CAST(value AS VARCHAR)
+         THEN TRY_CAST(CAST(value AS VARCHAR) AS BIGINT) END;
 """
 
-LOAD = """
--- load: the sealed lines of some files, as typed columns; `broken` marks one that is no line of ours
-INSERT INTO line
-SELECT whole(seq), hash, event, whole(run_id), run, programme, location, cycle, whole(part), state,
-       CASE CAST(late AS VARCHAR) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END,
-       whole(planned), whole(planned_minor), currency, whole(credited), whole(credited_minor), whole(cases),
-       whole(notices), outcome, filename
+#: The sealed lines of some files, as typed columns.
+READ = """
+SELECT whole(seq) AS seq, hash, event, whole(run_id) AS run_id, run, programme, location, cycle, whole(part) AS part,
+       state, CASE CAST(late AS VARCHAR) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END AS late,
+       whole(planned) AS planned, whole(planned_minor) AS planned_minor, currency, whole(credited) AS credited,
+       whole(credited_minor) AS credited_minor, whole(cases) AS cases, whole(notices) AS notices, outcome,
+       filename AS file
 FROM read_json($files, format = 'newline_delimited', columns = $columns, compression = $compression,
                ignore_errors = $ignore_errors, filename = TRUE)
 WHERE seq IS NOT NULL
+"""
+
+#: Whether a line lacks a field that its event must carry, or has another type in it.
+INCOMPLETE = f"""CASE event {
+    " ".join(
+        f"WHEN '{event}' THEN {' OR '.join(f'{name} IS NULL' for name in names)}" for event, names in NEEDED.items()
+    )
+} END"""
+
+#: What lines come to, those together that differ in nothing that decides how they count, and which places they fill.
+COUNT = f"""
+SELECT run_id, event, state, outcome, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS location,
+       MIN(cycle) AS cycle, MIN(part) AS part, BOOL_OR(late) AS late, MIN(currency) AS currency,
+       SUM(planned) AS planned, SUM(planned_minor) AS planned_minor, SUM(credited) AS credited,
+       SUM(credited_minor) AS credited_minor, SUM(cases) AS cases, SUM(notices) AS notices,
+       COUNT(*) AS lines, COUNT(*) FILTER (WHERE {INCOMPLETE}) AS incomplete, LIST(seq) AS seqs, MAX(seq) AS last_seq
+GROUP BY run_id, event, state, outcome
 """
 
 CREATE_LINE = """
@@ -66,24 +84,31 @@ CREATE TABLE line (
     cycle VARCHAR, part BIGINT, state VARCHAR, late BOOLEAN, planned BIGINT, planned_minor BIGINT, currency VARCHAR,
     credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR, file VARCHAR)
 """
-
-CREATE_SEALED = """
--- create_sealed: each line once; a seq that two lines fill differently shows twice. To look for repeated ones in all
--- columns takes longer than all else, and is done only where there are any
-CREATE TABLE sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line
+CREATE_COUNTED = f"-- create_counted: empty, as no line is kept yet\nCREATE TABLE counted AS FROM line {COUNT}"
+COUNT_FILES = f"""
+-- count_files: straight from the files. To keep the lines takes a third longer, and four times the memory
+INSERT INTO counted FROM ({READ}) {COUNT}
 """
-NAME_SEALED = "-- name_sealed: no line is repeated\nCREATE VIEW sealed AS SELECT * EXCLUDE (file) FROM line"
+KEEP_LINES = f"-- keep_lines: of some files\nINSERT INTO line {READ}"
+
+COUNT_LINES = "-- count_lines: that were kept, repeated ones too\nSELECT COUNT(*) FROM line"
 
 FIND_INCOMPLETE = f"""
 -- find_incomplete: the first line without a field that its event must carry, or with another type in it, and its fields
 SELECT seq, file, event, {", ".join(sorted({name for names in NEEDED.values() for name in names}))} FROM line
-WHERE CASE event {
-    " ".join(
-        f"WHEN '{event}' THEN {' OR '.join(f'{name} IS NULL' for name in names)}" for event, names in NEEDED.items()
-    )
-} END
+WHERE {INCOMPLETE}
 ORDER BY seq LIMIT 1
 """  # noqa: S608  # of constants, of no input
+
+CREATE_SEALED = """
+-- create_sealed: each line once; a seq that two lines fill differently shows twice
+CREATE TABLE sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line
+"""
+
+COUNT_SEALED = f"""
+-- count_sealed: instead of what was counted straight from the files
+TRUNCATE counted; INSERT INTO counted FROM sealed {COUNT}
+"""
 
 FIND_CONFLICT = """
 -- find_conflict: the first place that two lines fill differently
@@ -97,19 +122,22 @@ SELECT DISTINCT file FROM line WHERE seq = $seq ORDER BY file LIMIT 5
 
 LIST_GAPS = """
 -- list_gaps: places between the first and the last that no line fills
-SELECT seq + 1, next_seq - 1 FROM (SELECT seq, LEAD(seq) OVER (ORDER BY seq) AS next_seq FROM sealed)
+SELECT seq + 1, next_seq - 1
+FROM (SELECT seq, LEAD(seq) OVER (ORDER BY seq) AS next_seq FROM (SELECT UNNEST(seqs) AS seq FROM counted))
 WHERE next_seq > seq + 1 ORDER BY seq LIMIT $limit
 """
 
 GET_SPAN = """
--- get_span: the first and last place, how many places are filled, and by how many lines
-SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(DISTINCT seq), COUNT(*) FROM line
+-- get_span: the first and last place, how many places are filled, by how many lines, and how many of these lack a field
+SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0), COUNT(DISTINCT seq), COUNT(*),
+       (SELECT COALESCE(SUM(incomplete), 0) FROM counted)
+FROM (SELECT UNNEST(seqs) AS seq FROM counted)
 """
 
 SUM_RUNS = """
 -- sum_runs: each run that was not discarded, counted as models.runs counts it; bounded by the runs in the files
 SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS location, MIN(cycle) AS cycle,
-       MIN(part) AS part, ARG_MAX(moved_to, seq) FILTER (WHERE moved_to IS NOT NULL) AS state,
+       MIN(part) AS part, ARG_MAX(moved_to, last_seq) FILTER (WHERE moved_to IS NOT NULL) AS state,
        BOOL_OR(late) FILTER (WHERE event = 'run.planned') AS late,
        MIN(currency) FILTER (WHERE event = 'run.planned') AS currency,
        COUNT(*) FILTER (WHERE event = 'run.planned') AS plans,
@@ -117,20 +145,22 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
        COALESCE(SUM(planned_minor) FILTER (WHERE event = 'run.planned'), 0) AS planned_minor,
        COALESCE(SUM(credited) FILTER (WHERE event IN ('batch.credited', 'case.resolved')), 0) AS credited,
        COALESCE(SUM(credited_minor) FILTER (WHERE event IN ('batch.credited', 'case.resolved')), 0) AS credited_minor,
-       SUM(CASE event WHEN 'case.opened' THEN 1 WHEN 'case.resolved' THEN -1 WHEN 'run.cancelled' THEN cases
+       SUM(CASE event WHEN 'case.opened' THEN lines WHEN 'case.resolved' THEN -lines WHEN 'run.cancelled' THEN cases
                       WHEN 'run.retried' THEN -cases ELSE 0 END) AS cases,
-       COUNT(*) FILTER (WHERE event = 'case.resolved' AND outcome = 'not_owed') AS not_owed,
+       COALESCE(SUM(lines) FILTER (WHERE event = 'case.resolved' AND outcome = 'not_owed'), 0) AS not_owed,
        SUM(CASE event WHEN 'run.completed' THEN notices WHEN 'run.cancelled' THEN notices
-                      WHEN 'case.resolved' THEN notices WHEN 'notice.resent' THEN 1
-                      WHEN 'notice.delivered' THEN -1 WHEN 'notice.undelivered' THEN -1 ELSE 0 END) AS notices_due,
-       COUNT(*) FILTER (WHERE event = 'notice.delivered') AS notices_delivered,
-       SUM(CASE event WHEN 'notice.undelivered' THEN 1 WHEN 'notice.resent' THEN -1 ELSE 0 END) AS notices_undelivered
+                      WHEN 'case.resolved' THEN notices WHEN 'notice.resent' THEN lines
+                      WHEN 'notice.delivered' THEN -lines WHEN 'notice.undelivered' THEN -lines
+                      ELSE 0 END) AS notices_due,
+       COALESCE(SUM(lines) FILTER (WHERE event = 'notice.delivered'), 0) AS notices_delivered,
+       SUM(CASE event WHEN 'notice.undelivered' THEN lines WHEN 'notice.resent' THEN -lines ELSE 0 END)
+           AS notices_undelivered
 FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved' THEN 'approved'
                            WHEN 'run.released' THEN 'released' WHEN 'run.resumed' THEN 'released'
                            WHEN 'run.paused' THEN 'paused'
                            WHEN 'run.stopped' THEN 'cancelled' WHEN 'run.cancelled' THEN 'cancelled'
                            WHEN 'run.retried' THEN state WHEN 'run.completed' THEN state END AS moved_to
-      FROM sealed WHERE run_id IS NOT NULL)
+      FROM counted WHERE run_id IS NOT NULL)
 GROUP BY run_id HAVING COUNT(*) FILTER (WHERE event = 'run.discarded') = 0
 ORDER BY cycle, location, part, run_id
 """
@@ -155,13 +185,16 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     """
     totals = LogTotals()
     with working() as connection:
-        _load(connection, paths, totals)
-        _refuse_incomplete(connection)
-        totals.from_seq, totals.as_of_seq, places, lines = _one(connection, GET_SPAN) or (0, 0, 0, 0)
+        for statement in (MACROS, CREATE_LINE, CREATE_COUNTED):
+            connection.execute(statement)
+        totals.torn = _read(connection, COUNT_FILES, paths)
+        totals.from_seq, totals.as_of_seq, places, lines, incomplete = _row(connection, GET_SPAN)
+        if lines > places or incomplete:
+            _count_carefully(connection, paths)
+            # Again, since a log may have grown between the two readings.
+            totals.from_seq, totals.as_of_seq, places, _, _ = _row(connection, GET_SPAN)
+            (lines,) = _row(connection, COUNT_LINES)
         totals.repeated = lines - places
-        connection.execute(CREATE_SEALED if totals.repeated else NAME_SEALED)
-        if totals.repeated:
-            _refuse_conflicts(connection)
         if places and totals.as_of_seq - totals.from_seq + 1 != places:
             _refuse_gaps(connection)
         totals.summaries = _summaries(connection, from_seq=totals.from_seq)
@@ -182,26 +215,32 @@ def working() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def _load(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], totals: LogTotals) -> None:
-    for statement in (MACROS, CREATE_LINE):
-        connection.execute(statement)
+def _read(connection: duckdb.DuckDBPyConnection, statement: str, paths: Sequence[Path]) -> list[Place]:
+    """Let the statement read every file. Returns where lines are torn."""
+    torn: list[Place] = []
     by_compression: dict[str, list[Path]] = {"gzip": [], "none": []}
     for path in dict.fromkeys(paths):
         by_compression["gzip" if is_packed(path) else "none"].append(path)
     for compression, files in by_compression.items():
         if files:
-            _load_files(connection, files, compression, totals)
+            # A name may hold what DuckDB takes for a pattern.
+            names = [glob.escape(str(path)) for path in files]
+            parameters: dict[str, object] = {"files": names, "columns": COLUMNS, "compression": compression}
+            try:
+                connection.execute(statement, {**parameters, "ignore_errors": False})
+            except duckdb.Error as error:
+                _refuse_broken(files, torn, error)
+                connection.execute(statement, {**parameters, "ignore_errors": True})
+    return torn
 
 
-def _load_files(connection: duckdb.DuckDBPyConnection, files: list[Path], compression: str, totals: LogTotals) -> None:
-    # A name may hold what DuckDB takes for a pattern.
-    names = [glob.escape(str(path)) for path in files]
-    parameters: dict[str, object] = {"files": names, "columns": COLUMNS, "compression": compression}
-    try:
-        connection.execute(LOAD, {**parameters, "ignore_errors": False})
-    except duckdb.Error as error:
-        _refuse_broken(files, totals.torn, error)
-        connection.execute(LOAD, {**parameters, "ignore_errors": True})
+def _count_carefully(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Read the files again and keep their lines: to name the one that is wrong, and to count a repeated one once."""
+    _read(connection, KEEP_LINES, paths)
+    _refuse_incomplete(connection)
+    connection.execute(CREATE_SEALED)
+    _refuse_conflicts(connection)
+    connection.execute(COUNT_SEALED)
 
 
 def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error) -> None:
@@ -223,9 +262,7 @@ def _refuse_incomplete(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _refuse_conflicts(connection: duckdb.DuckDBPyConnection) -> None:
-    found = _one(connection, FIND_CONFLICT)
-    if found is not None:
-        seq, hashes = found
+    for seq, hashes in connection.execute(FIND_CONFLICT).fetchall():
         files = ", ".join(str(file) for (file,) in connection.execute(LIST_FILES_OF, {"seq": seq}).fetchall())
         how = "with different hashes" if hashes > 1 else "with one hash and different fields"
         raise BooksDisagree(f"seq {seq} is there twice, {how}: {files}", hint="despensa logs verify FILE…")
@@ -268,6 +305,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
-    row: tuple[Any, ...] | None = connection.execute(query).fetchone()
-    return row
+def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    """Of a query that always has one."""
+    (row,) = connection.execute(query).fetchall()
+    return tuple(row)

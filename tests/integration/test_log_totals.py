@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -286,6 +287,34 @@ def test_cancelled_resolved_and_retried_run_is_equal(books: Books) -> None:
     assert (summary.state, counts.planned, counts.credited, counts.not_owed) == ("completed", 30, 29, 1)
 
 
+def test_what_happens_several_times_to_one_run_is_counted_each_time(books: Books) -> None:
+    """Lines are counted together that say the same of a run."""
+    programme = a_programme(books.database, stores=3)
+    families(books.database, programme, 30, location=TIJUANA)
+    run = a_released_run(books.database, programme)
+    books.credit(run)
+    books.close(run)
+    books.answer(run, Gone("410"))
+    books.assert_equal()
+    assert books.summaries()[0].counts.notices_undelivered == 3
+    for notice in notices_of(books.database, run)[:2]:
+        with books.database.transaction() as tx:
+            assert resend(tx, notice.store_id) == 1
+    books.assert_equal()
+    assert (books.summaries()[0].counts.notices_due, books.summaries()[0].counts.notices_undelivered) == (2, 1)
+
+    families(books.database, programme, 30, location=NOGALES, prefix="S")
+    cancelled = a_released_run(books.database, programme, location=NOGALES)
+    books.credit(cancelled, batches=1)
+    books.cancel(cancelled)
+    for paid in (True, True, False, False, False):
+        books.resolve(cancelled, paid=paid)
+    books.assert_equal()
+
+    counts = next(each for each in books.summaries() if each.state == "cancelled").counts
+    assert (counts.credited, counts.cases, counts.not_owed) == (12, 15, 3)
+
+
 def test_run_that_is_being_cancelled_is_equal_while_a_worker_holds_a_batch(books: Books) -> None:
     programme = a_programme(books.database)
     families(books.database, programme, 10, location=TIJUANA)
@@ -331,6 +360,51 @@ def test_files_in_any_order_packed_and_with_repeated_lines_say_the_same(books: B
         found = read_totals(order)
         assert runs_as_json(found.summaries) == runs_as_json(books.summaries())
         assert (found.from_seq, found.as_of_seq) == (1, len(content))
+
+
+def test_plain_and_packed_files_without_a_repeated_line_add_up(books: Books) -> None:
+    """Nothing is repeated, so nothing is kept: what each kind of file comes to must be added."""
+    a_finished_month(books)
+    content = books.path.read_bytes().splitlines(keepends=True)
+    packed, plain = books.path.with_name("older.gz"), books.path.with_name("newer")
+
+    for cut in range(1, len(content)):
+        packed.write_bytes(gzip.compress(b"".join(content[:cut])))
+        plain.write_bytes(b"".join(content[cut:]))
+        found = read_totals([plain, packed])
+        assert runs_as_json(found.summaries) == runs_as_json(books.summaries())
+        assert (found.from_seq, found.as_of_seq, found.repeated) == (1, len(content), 0)
+
+
+def test_log_that_grows_while_it_is_read_twice_is_told_as_of_the_second_time(books: Books) -> None:
+    """Where a line is repeated, the files are read again: the place must be that of what was counted."""
+    a_finished_month(books)
+    content = books.path.read_bytes().splitlines(keepends=True)
+    growing = _Growing(books.path.with_name("growing"))
+    Path(growing).write_bytes(b"".join([*content[:3], content[0]]))
+    growing.later = b"".join([*content[3:], content[1]])
+
+    found = read_totals([growing])
+
+    assert growing.later == b""
+    assert runs_as_json(found.summaries) == runs_as_json(books.summaries())
+    assert (found.from_seq, found.as_of_seq, found.repeated) == (1, len(content), 2)
+
+
+class _Growing(type(Path())):  # type: ignore[misc]  # the class of this system's paths
+    """A file that has grown once it is opened a second time."""
+
+    later = b""
+    opened = 0
+
+    def open(self, *arguments: Any, **named: Any) -> Any:
+        """As a path does."""
+        self.opened += 1
+        if self.opened == 2:
+            content, self.later = self.later, b""
+            with Path(self).open("ab") as file:
+                file.write(content)
+        return Path(self).open(*arguments, **named)
 
 
 def test_line_of_another_writer_is_the_same_line(books: Books) -> None:
@@ -463,7 +537,7 @@ def test_broken_line_in_the_middle_is_refused_naming_file_and_line(books: Books,
         read_totals([path])
 
 
-@pytest.mark.parametrize("wrong", [None, 1.5, "7", 10**30, True])
+@pytest.mark.parametrize("wrong", [None, 1.5, 7.0, "7", 10**30, True])
 @pytest.mark.parametrize(("event", "field"), [("batch.credited", "credited_minor"), ("run.completed", "notices")])
 def test_amount_that_is_no_whole_number_is_refused(books: Books, event: str, field: str, wrong: object) -> None:
     """DuckDB would round one and pass over the other."""
