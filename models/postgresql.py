@@ -60,6 +60,17 @@ def engine(url: URL, *, deadline_s: float) -> Engine:
         connection.deadline_s = deadline_s
         return connection
 
+    @event.listens_for(made, "do_execute_no_params")
+    def _copy(cursor: Any, statement: str, context: Any) -> bool:
+        rows = context.execution_options.get("copied")  # by models.storage's Tx.copy
+        if rows is None:
+            return False
+        with cursor.copy(statement) as copying:
+            copying.set_types(["int8" if isinstance(value, int) else "text" for value in rows[0]])
+            for row in rows:
+                copying.write_row(row)
+        return True
+
     @event.listens_for(made, "checkin")
     def _return(connection: Any, _record: Any) -> None:
         if connection is not None:

@@ -110,6 +110,20 @@ class Tx:
         if rows:
             self.connection.execute(query.on(self.dialect), rows)
 
+    def copy(self, query: Query, rows: Sequence[tuple[int | str, ...]]) -> None:
+        """Insert rows, for a tenth of what `execute_many` costs: `COPY … FROM STDIN (FORMAT binary)` on PostgreSQL.
+
+        A row's values stand in the order of the statement's columns. Each column is BIGINT or TEXT, as the first row's
+        value is a number or text: the binary format converts nothing. It is what keeps rows out of the server's log,
+        which quotes the line of the text format at which a COPY failed or was cancelled.
+        """
+        statement = str(query.on(self.dialect).compile(self.connection))
+        if rows and self.dialect == "postgresql":
+            # models.postgresql does it, called by SQLAlchemy: so an error is translated like any other statement's.
+            self.connection.exec_driver_sql(statement, execution_options={"no_parameters": True, "copied": rows})
+        elif rows:
+            self.connection.exec_driver_sql(statement, list(rows))
+
     def all(self, query: Query, **parameters: object) -> Sequence[Row[Any]]:
         """The rows. The query itself has a LIMIT, or a bound that its purpose line states."""
         return self._run(query, parameters).all()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from models.calendar import last_cycle
 from models.intake import fields
@@ -20,7 +21,7 @@ CREATE_STAGE = Query(
     """
 -- create_stage: the file's rows, until they are applied
 CREATE TEMPORARY TABLE household_stage (
-    line INTEGER PRIMARY KEY, registration_id TEXT NOT NULL, location_code TEXT NOT NULL, members INTEGER NOT NULL,
+    line BIGINT PRIMARY KEY, registration_id TEXT NOT NULL, location_code TEXT NOT NULL, members BIGINT NOT NULL,
     group_code TEXT NOT NULL, first_cycle TEXT NOT NULL, last_cycle TEXT NOT NULL, status TEXT NOT NULL,
     reason_code TEXT NOT NULL) ON COMMIT DROP
 """,
@@ -38,13 +39,19 @@ INDEX_STAGE = Query(
 )
 ANALYZE_STAGE = Query("-- analyze_stage: so that the joins are planned well\nANALYZE household_stage")
 
-STAGE_ROW = Query("""
--- stage_row: one row of the file
+STAGE_ROWS = Query(
+    """
+-- stage_rows: rows of the file, in the order of StagedRow
+COPY household_stage (line, registration_id, location_code, members, group_code, first_cycle, last_cycle, status,
+                      reason_code) FROM STDIN (FORMAT binary)
+""",
+    sqlite="""
+-- stage_rows: rows of the file, in the order of StagedRow
 INSERT INTO household_stage (line, registration_id, location_code, members, group_code, first_cycle, last_cycle, status,
                              reason_code)
-VALUES (:line, :registration_id, :location_code, :members, :group_code, :first_cycle, :last_cycle, :status,
-        :reason_code)
-""")
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+""",
+)
 
 FIND_DOUBLED = Query("""
 -- find_doubled: the first line whose registration stood before in this file
@@ -144,6 +151,20 @@ WHERE enrolment.household_id = h.id AND enrolment.programme_id = :programme_id
 """)
 
 
+class StagedRow(NamedTuple):
+    """One row of the file as it is staged."""
+
+    line: int
+    registration_id: str
+    location_code: str
+    members: int
+    group_code: str
+    first_cycle: str
+    last_cycle: str
+    status: str
+    reason_code: str
+
+
 def load_households(tx: Tx, path: Path, programme: Programme) -> FileReport:
     """Families of a programme. A row that is absent from a newer file is unchanged.
 
@@ -176,33 +197,33 @@ def load_households(tx: Tx, path: Path, programme: Programme) -> FileReport:
 def _stage(tx: Tx, path: Path, programme: Programme) -> None:
     staged = (_staged(row, programme) for row in read_rows(path, COLUMNS))
     for chunk in _chunks(staged):
-        tx.execute_many(STAGE_ROW, chunk)
+        tx.copy(STAGE_ROWS, chunk)
     tx.execute(INDEX_STAGE)
     tx.execute(ANALYZE_STAGE)
 
 
-def _chunks(rows: Iterator[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+def _chunks(rows: Iterator[StagedRow]) -> Iterator[list[StagedRow]]:
     while chunk := list(islice(rows, CHUNK)):
         yield chunk
 
 
-def _staged(row: Row, programme: Programme) -> dict[str, object]:
+def _staged(row: Row, programme: Programme) -> StagedRow:
     first = row.read("first_cycle", fields.cycle)
     cycles = programme.cycles
     if row.values["cycles"]:
         cycles = row.read("cycles", fields.number_between(1, CYCLES_MAX))
     status, reason_code = row.read("status", fields.status)
-    return {
-        "line": row.line,
-        "registration_id": row.read("registration_id", fields.registration_id),
-        "location_code": row.read("location", fields.location_code),
-        "members": row.read("members", fields.members),
-        "group_code": row.read("group", fields.group),
-        "first_cycle": str(first),
-        "last_cycle": str(last_cycle(first, cycles)),
-        "status": status,
-        "reason_code": reason_code,
-    }
+    return StagedRow(
+        line=row.line,
+        registration_id=row.read("registration_id", fields.registration_id),
+        location_code=row.read("location", fields.location_code),
+        members=row.read("members", fields.members),
+        group_code=row.read("group", fields.group),
+        first_cycle=str(first),
+        last_cycle=str(last_cycle(first, cycles)),
+        status=status,
+        reason_code=reason_code,
+    )
 
 
 def _report(tx: Tx, path: Path, programme: Programme) -> FileReport:
