@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from models.calendar import BadCycle, Cycle
@@ -13,6 +14,8 @@ from models.states import GROUPS, EnrolmentStatus
 TEXT_MAX = 200
 #: Families of hosts on which a URL may be plain http: this machine.
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+#: A large file repeats a few texts a million times; so many of a field are parsed once. Registration ids are not kept.
+TEXTS_KEPT = 1_000
 
 _REGISTRATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,39}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", re.ASCII)
@@ -42,6 +45,7 @@ def registration_id(text: str) -> str:
     return text
 
 
+@lru_cache(TEXTS_KEPT)
 def location_code(text: str) -> str:
     """A municipality's INEGI code."""
     if not _LOCATION.fullmatch(text):
@@ -52,6 +56,7 @@ def location_code(text: str) -> str:
 def number_between(low: int, high: int) -> Callable[[str], int]:
     """A whole number in digits 0-9."""
 
+    @lru_cache(TEXTS_KEPT)
     def parse(text: str) -> int:
         if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
             raise BrokenRule(f"must be a whole number from {low} to {high}, in digits 0-9")
@@ -70,6 +75,7 @@ def group(text: str) -> str:
     return text
 
 
+@lru_cache(TEXTS_KEPT)
 def cycle(text: str) -> Cycle:
     """A benefit month."""
     try:
@@ -83,6 +89,7 @@ def optional_cycle(text: str) -> Cycle | None:
     return cycle(text) if text else None
 
 
+@lru_cache(TEXTS_KEPT)
 def status(text: str) -> tuple[str, str]:
     """`active`, or `held:REASON` or `stopped:REASON`; returns status and reason code."""
     name, colon, reason = text.partition(":")

@@ -1,11 +1,12 @@
 """households*.csv: families and their windows. A million rows stream through a temporary table in flat memory."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from models.calendar import last_cycle
+from models.calendar import Cycle, last_cycle
 from models.intake import fields
 from models.intake.report import CHANGES_SHOWN_MAX, FileReport
 from models.intake.rows import BadFile, Row, read_rows
@@ -16,6 +17,8 @@ COLUMNS = ("registration_id", "location", "members", "group", "first_cycle", "cy
 #: Rows handed to the database at once.
 CHUNK = 5_000
 CYCLES_MAX = 120
+
+_cycles = fields.number_between(1, CYCLES_MAX)
 
 CREATE_STAGE = Query(
     """
@@ -211,7 +214,8 @@ def _staged(row: Row, programme: Programme) -> StagedRow:
     first = row.read("first_cycle", fields.cycle)
     cycles = programme.cycles
     if row.values["cycles"]:
-        cycles = row.read("cycles", fields.number_between(1, CYCLES_MAX))
+        cycles = row.read("cycles", _cycles)
+    window = _window(first, cycles)
     status, reason_code = row.read("status", fields.status)
     return StagedRow(
         line=row.line,
@@ -219,11 +223,16 @@ def _staged(row: Row, programme: Programme) -> StagedRow:
         location_code=row.read("location", fields.location_code),
         members=row.read("members", fields.members),
         group_code=row.read("group", fields.group),
-        first_cycle=str(first),
-        last_cycle=str(last_cycle(first, cycles)),
+        first_cycle=window[0],
+        last_cycle=window[1],
         status=status,
         reason_code=reason_code,
     )
+
+
+@lru_cache(fields.TEXTS_KEPT)
+def _window(first: Cycle, cycles: int) -> tuple[str, str]:
+    return str(first), str(last_cycle(first, cycles))
 
 
 def _report(tx: Tx, path: Path, programme: Programme) -> FileReport:
