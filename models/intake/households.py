@@ -141,6 +141,7 @@ INSERT INTO enrolment (programme_id, household_id, first_cycle, last_cycle, stat
 SELECT CAST(:programme_id AS BIGINT), h.id, s.first_cycle, s.last_cycle, s.status, s.reason_code
 FROM household_stage s JOIN household h ON h.registration_id = s.registration_id
 WHERE NOT EXISTS (SELECT 1 FROM enrolment e WHERE e.programme_id = :programme_id AND e.household_id = h.id)
+ORDER BY h.id
 """)
 
 UPDATE_ENROLMENTS = Query("""
