@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row as SqlRow
 
 from models.calendar import Cycle, last_cycle
 from models.intake import fields
@@ -81,13 +83,15 @@ WHERE (e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle)
 """)
 
 COUNT_STAGE = Query("""
--- count_stage: new, changed and unchanged rows
+-- count_stage: rows; of them new and changed in this programme, and of families known otherwise, from any programme
 SELECT COUNT(*) AS rows,
        COALESCE(SUM(CASE WHEN e.household_id IS NULL THEN 1 ELSE 0 END), 0) AS added,
        COALESCE(SUM(CASE WHEN e.household_id IS NOT NULL AND
                     (h.location_code <> s.location_code OR h.members <> s.members OR h.group_code <> s.group_code
                      OR e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle OR e.status <> s.status
-                     OR e.reason_code <> s.reason_code) THEN 1 ELSE 0 END), 0) AS changed
+                     OR e.reason_code <> s.reason_code) THEN 1 ELSE 0 END), 0) AS changed,
+       COALESCE(SUM(CASE WHEN h.location_code <> s.location_code OR h.members <> s.members
+                     OR h.group_code <> s.group_code THEN 1 ELSE 0 END), 0) AS moved
 FROM household_stage s
 LEFT JOIN household h ON h.registration_id = s.registration_id
 LEFT JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
@@ -187,15 +191,25 @@ def load_households(tx: Tx, path: Path, programme: Programme) -> FileReport:
         line = tx.scalar(query, **({} if query is FIND_DOUBLED else {"programme_id": programme.id}))
         if line is not None:
             raise BadFile(path, rule, line=line, field=field)
-    report = _report(tx, path, programme)
+    counts = tx.one(COUNT_STAGE, programme_id=programme.id)
+    report = _report(tx, path, programme, counts)
     if report.changes_anything:
-        tx.execute(INSERT_HOUSEHOLDS)
-        tx.execute(UPDATE_HOUSEHOLDS)
-        tx.execute(INSERT_ENROLMENTS, programme_id=programme.id)
-        tx.execute(UPDATE_ENROLMENTS, programme_id=programme.id)
-        tx.refresh_statistics("household", "enrolment")
+        _apply(tx, programme, counts)
     tx.execute(DROP_STAGE)
     return report
+
+
+def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any]) -> None:
+    """Each statement reads the whole stage: none is run that would find nothing in it."""
+    if counts.added:
+        tx.execute(INSERT_HOUSEHOLDS)
+    if counts.moved:
+        tx.execute(UPDATE_HOUSEHOLDS)
+    if counts.added:
+        tx.execute(INSERT_ENROLMENTS, programme_id=programme.id)
+    if counts.changed:
+        tx.execute(UPDATE_ENROLMENTS, programme_id=programme.id)
+    tx.refresh_statistics("household", "enrolment")
 
 
 def _stage(tx: Tx, path: Path, programme: Programme) -> None:
@@ -236,8 +250,7 @@ def _window(first: Cycle, cycles: int) -> tuple[str, str]:
     return str(first), str(last_cycle(first, cycles))
 
 
-def _report(tx: Tx, path: Path, programme: Programme) -> FileReport:
-    counts = tx.one(COUNT_STAGE, programme_id=programme.id)
+def _report(tx: Tx, path: Path, programme: Programme, counts: SqlRow[Any]) -> FileReport:
     unchanged = counts.rows - counts.added - counts.changed
     report = FileReport(path.name, "households", int(counts.added), int(counts.changed), int(unchanged))
     for row in tx.all(LIST_CHANGED, programme_id=programme.id, limit=CHANGES_SHOWN_MAX):

@@ -21,6 +21,7 @@ from models.tables import (
     Programme,
     ProgrammeLocation,
     Store,
+    Table,
     Transfer,
 )
 from tests.builders import TIJUANA, a_planned_run
@@ -43,10 +44,10 @@ def import_(database: Database, path: Path, *, dry_run: bool = False) -> list[Fi
     return load(database, path, programme=None, dry_run=dry_run, show=lambda _: None)
 
 
-def snapshot(database: Database) -> list[object]:
+def snapshot(database: Database) -> list[list[Table]]:
     """Everything that an import could change."""
     with database.reading() as tx:
-        return [tx.list(table, limit=100_000) for table in TABLES]
+        return [list(tx.list(table, limit=100_000)) for table in TABLES]
 
 
 def families_file(folder: Path, *lines: str) -> Path:
@@ -333,6 +334,59 @@ def test_currency_is_fixed_once_there_is_a_run(database: Database, folder: Path)
 
     with pytest.raises(RefusedInput, match="currency: is fixed"):
         import_(database, folder / "programme.toml")
+
+
+CHANGED_ROWS: list[tuple[str, dict[str, object], dict[str, object]]] = [
+    ("R-1,02002,3,pregnant,2026-12,3,active", {"location_code": "02002"}, {}),
+    ("R-1,02004,4,pregnant,2026-12,3,active", {"members": 4}, {}),
+    ("R-1,02004,3,disability,2026-12,3,active", {"group_code": "disability"}, {}),
+    ("R-1,02004,3,pregnant,2026-11,4,active", {}, {"first_cycle": "2026-11"}),
+    ("R-1,02004,3,pregnant,2026-12,4,active", {}, {"last_cycle": "2027-03"}),
+    ("R-1,02004,3,pregnant,2026-12,3,held:documents", {}, {"status": "held", "reason_code": "documents"}),
+    ("R-1,02002,3,pregnant,2026-12,4,active", {"location_code": "02002"}, {"last_cycle": "2027-03"}),
+]
+
+
+@pytest.mark.parametrize("others", [[], ["R-3,02004,3,pregnant,2026-12,3,active"]], ids=["alone", "with a new family"])
+@pytest.mark.parametrize(("row", "household", "enrolment"), CHANGED_ROWS, ids=[row for row, _, _ in CHANGED_ROWS])
+def test_changed_row_is_applied(
+    database: Database, folder: Path, row: str, household: dict[str, object], enrolment: dict[str, object],
+    others: list[str],
+) -> None:  # fmt: skip
+    """Whichever field it is: statements that would find nothing to do are not run."""
+    (folder / "households.csv").unlink()
+    import_(database, folder)
+    unchanged = "R-2,02004,3,pregnant,2026-12,3,active"
+    import_(database, families_file(folder, GOOD, unchanged))
+    before = snapshot(database)
+
+    report = import_(database, families_file(folder, row, unchanged, *others))[0]
+
+    assert (report.added, report.changed, report.unchanged) == (len(others), 1, 1)
+    with database.reading() as tx:
+        families, windows = tx.list(Household), tx.list(Enrolment)
+    expected_family, expected_window = before[TABLES.index(Household)][0], before[TABLES.index(Enrolment)][0]
+    assert families[0].model_dump() == {**expected_family.model_dump(), **household}
+    assert windows[0].model_dump() == {**expected_window.model_dump(), **enrolment}
+    assert families[1:2] == before[TABLES.index(Household)][1:]
+    assert windows[1:2] == before[TABLES.index(Enrolment)][1:]
+    assert len(families) == len(windows) == 2 + len(others)
+
+
+def test_family_that_moved_between_programmes_is_enrolled_where_it_is_now(database: Database, folder: Path) -> None:
+    """New to the one programme, and known from the other with another location."""
+    (folder / "households.csv").unlink()
+    import_(database, folder)
+    import_(database, families_file(folder, GOOD))
+    text = (folder / "programme.toml").read_text()
+    (folder / "programme.toml").write_text(text.replace('"northern-mexico"', '"winter"'))
+    families_file(folder, GOOD.replace("02004", "02002"))
+
+    import_(database, folder)
+
+    with database.reading() as tx:
+        assert tx.get(Household).location_code == "02002"
+        assert len(tx.list(Enrolment)) == 2
 
 
 @pytest.mark.parametrize(
