@@ -3,7 +3,8 @@
 Instants are UTC and end in `_at` or `_until`; amounts are minor units and end in `_minor`.
 Rows of `disbursement`, `voucher`, `transfer`, `intent`, `answer`, `journal` and `seal` are never updated: triggers
 in the migrations refuse it, and refuse deletes (of lines: once their run was released). On PostgreSQL triggers take the
-place of two foreign keys, too: voucher to line, and line to household (migration 0003 says why).
+place of five foreign keys, too: voucher to line, line to household, household to location, and enrolment to household
+and to programme (migration 0003 says why).
 """
 
 from datetime import datetime

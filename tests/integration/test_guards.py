@@ -1,4 +1,4 @@
-"""What the database refuses whoever asks: vouchers and lines that stand for nothing, and taking away what they rest on.
+"""What the database refuses whoever asks: rows that stand for nothing, and taking away what they rest on.
 
 On SQLite by foreign keys, on PostgreSQL by triggers that look at a whole statement.
 """
@@ -83,6 +83,81 @@ def test_line_without_its_household(database: Database) -> None:
     assert isinstance(error, IntegrityError)
     if database.dialect == "postgresql":
         assert describe(error) == ("fk_disbursement_household_id", "23503")
+
+
+INSERT_HOUSEHOLDS = "INSERT INTO household (registration_id, location_code, members, group_code)"
+WINDOW = "first_cycle, last_cycle, status, reason_code FROM enrolment"
+#: Statements that leave a row pointing at nothing, alone and among others, and the constraint that refuses each.
+RESTING_ON_NOTHING = [
+    (f"{INSERT_HOUSEHOLDS} VALUES ('N', '99999', 1, 'pregnant')", "fk_household_location_code"),
+    (f"{INSERT_HOUSEHOLDS} VALUES ('N', '02004', 1, 'pregnant'), ('O', '99999', 1, 'pregnant')",
+     "fk_household_location_code"),
+    ("UPDATE household SET location_code = '99999' WHERE id = 2", "fk_household_location_code"),
+    ("UPDATE household SET location_code = CASE WHEN id = 1 THEN '99999' ELSE location_code END",
+     "fk_household_location_code"),
+    (f"INSERT INTO enrolment SELECT programme_id, household_id + 2, {WINDOW}", "fk_enrolment_household_id"),
+    (f"INSERT INTO enrolment SELECT programme_id, 0, {WINDOW} WHERE household_id = 1", "fk_enrolment_household_id"),
+    (f"INSERT INTO enrolment SELECT programme_id + 1, household_id, {WINDOW}", "fk_enrolment_programme_id"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "constraint"), RESTING_ON_NOTHING)
+def test_family_that_rests_on_nothing(database: Database, statement: str, constraint: str) -> None:
+    _run_with_two_lines(database, released=False)
+
+    error = _refused(database, statement)
+
+    assert isinstance(error, IntegrityError)
+    if database.dialect == "postgresql":
+        assert describe(error) == (constraint, "23503")
+    assert count(database, "SELECT COUNT(*) FROM household") == count(database, "SELECT COUNT(*) FROM enrolment") == 2
+
+
+def test_enrolment_without_its_household_between_others(database: Database) -> None:
+    """The check looks from the lowest to the highest of them; what is missing in between counts."""
+    families(database, a_programme(database), 1, location=TIJUANA)
+    with database.transaction() as tx:
+        tx.connection.execute(text("INSERT INTO household VALUES (3, 'N', '02004', 1, 'pregnant')"))
+    other = a_programme(database, code="other")
+    insert = "INSERT INTO enrolment SELECT :other, id, '2026-12', '2026-12', 'active', '' FROM household"
+
+    _refused(database, f"{insert} UNION ALL SELECT :other, 2, '2026-12', '2026-12', 'active', ''", other=other.id)
+
+    with database.transaction() as tx:
+        tx.connection.execute(text(insert), {"other": other.id})
+    assert count(database, f"SELECT COUNT(*) FROM enrolment WHERE programme_id = {other.id}") == 2
+
+
+#: What families rest on, and how it could go away.
+TAKING_AWAY = [
+    "DELETE FROM location",
+    "DELETE FROM location WHERE code = '02004'",
+    "UPDATE location SET code = '99999' WHERE code = '02004'",
+    "DELETE FROM programme",
+    "UPDATE programme SET id = id + 1000",
+    "UPDATE enrolment SET household_id = household_id + 1000",
+    "UPDATE enrolment SET programme_id = programme_id + 1000",
+]
+
+
+@pytest.mark.parametrize("statement", TAKING_AWAY)
+def test_what_families_rest_on_stays(database: Database, statement: str) -> None:
+    """Whatever else may still point at it."""
+    _run_with_two_lines(database, released=False)
+
+    error = _refused(database, statement)
+
+    if database.dialect == "postgresql":
+        assert describe(error)[1] == "23001"
+
+
+@pytest.mark.parametrize("table", ["location", "programme", "household"])
+def test_what_families_rest_on_is_not_emptied(postgresql_database: Database, table: str) -> None:
+    _run_with_two_lines(postgresql_database, released=False)
+
+    error = _refused(postgresql_database, f"TRUNCATE {table} CASCADE")
+
+    assert describe(error)[1] == "23001"
 
 
 def test_released_run_is_never_unreleased(postgresql_database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Vouchers and lines are checked against what they stand for once a statement, and lines lie month by month.
+"""Vouchers, lines and families are checked against what they rest on once a statement, and lines lie month by month.
 
 On PostgreSQL only; SQLite gets the one check that it did not have.
 
@@ -6,6 +6,8 @@ When: pre deploy. Why: PostgreSQL checks a foreign key row by row, in a statemen
 rewrites, the row that is pointed at. That was two thirds of what a voucher cost (tests/benchmarks/README.md). What the
 two foreign keys promised is kept, and more: no voucher stands before its run is released, and neither a line of a
 released run nor a household goes away. What a superuser switches off, or a temporary table hides, is not checked.
+Families are imported by the million as well, and three foreign keys were half of what they cost to insert: of a
+household to its location, of an enrolment to its household and its programme. So locations and programmes stay, too.
 
 The unique key of lines had the household before the cycle, so that each month touched every page of its index, and
 whoever wanted one month's lines read all months. Statistics of lines are renewed in mid-month, and take a sample that
@@ -55,12 +57,46 @@ BEGIN
     SELECT COUNT(*) INTO households FROM added a JOIN household h ON h.id = a.household_id
     WHERE h.id BETWEEN low AND high;
     IF households <> lines THEN
-        RAISE EXCEPTION 'a line without its household'
-              USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_disbursement_household_id';
+        RAISE EXCEPTION 'a % without its household', TG_TABLE_NAME
+              USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_' || TG_TABLE_NAME || '_household_id';
     END IF;
     RETURN NULL;
 END $$
 """
+
+REQUIRE_LOCATIONS = """
+CREATE FUNCTION require_locations() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM added a WHERE NOT EXISTS (SELECT 1 FROM location l WHERE l.code = a.location_code)) THEN
+        RAISE EXCEPTION 'a household without its location'
+              USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_household_location_code';
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+REQUIRE_PROGRAMMES = """
+CREATE FUNCTION require_programmes() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM added a WHERE NOT EXISTS (SELECT 1 FROM programme p WHERE p.id = a.programme_id)) THEN
+        RAISE EXCEPTION 'an enrolment without its programme'
+              USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_enrolment_programme_id';
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+#: Which table's rows are checked, after what, and by which function.
+CHECKS = (
+    ("voucher", "INSERT", "require_lines"),
+    ("disbursement", "INSERT", "require_households"),
+    ("household", "INSERT", "require_locations"),
+    ("household", "UPDATE", "require_locations"),
+    ("enrolment", "INSERT", "require_households"),
+    ("enrolment", "INSERT", "require_programmes"),
+)
+#: What checked rows point at, and by which column: neither it nor the row ever goes away.
+KEPT = (("household", "id"), ("location", "code"), ("programme", "id"))
 
 #: The lock is what a foreign key had: who deletes lines waits for a release under way, and a release for the delete.
 REFUSE_DELETE_OF_RELEASED = f"""
@@ -93,6 +129,9 @@ def upgrade() -> None:
         return
     op.execute("ALTER TABLE voucher DROP CONSTRAINT fk_voucher_id")
     op.execute("ALTER TABLE disbursement DROP CONSTRAINT fk_disbursement_household_id")
+    op.execute("ALTER TABLE household DROP CONSTRAINT fk_household_location_code")
+    op.execute("ALTER TABLE enrolment DROP CONSTRAINT fk_enrolment_household_id")
+    op.execute("ALTER TABLE enrolment DROP CONSTRAINT fk_enrolment_programme_id")
     op.execute("ALTER TABLE disbursement DROP CONSTRAINT uq_disbursement_programme_id_household_id_cycle")
     op.execute(
         "ALTER TABLE disbursement ADD CONSTRAINT uq_disbursement_programme_id_cycle_household_id "
@@ -100,12 +139,15 @@ def upgrade() -> None:
     )
     for column in ("id", "programme_id", "household_id", "cycle", "amount_minor"):
         op.execute(f"ALTER TABLE disbursement ALTER COLUMN {column} SET STATISTICS 10")
-    for function in (REQUIRE_LINES, REQUIRE_HOUSEHOLDS, REFUSE_DELETE_OF_RELEASED, REFUSE_DELETE):
+    for function in (
+        REQUIRE_LINES, REQUIRE_HOUSEHOLDS, REQUIRE_LOCATIONS, REQUIRE_PROGRAMMES, REFUSE_DELETE_OF_RELEASED,
+        REFUSE_DELETE,
+    ):  # fmt: skip
         op.execute(function)
-    for table, function in (("voucher", "require_lines"), ("disbursement", "require_households")):
+    for table, verb, function in CHECKS:
         op.execute(
-            f"CREATE TRIGGER {table}_{function} AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
-            f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+            f"CREATE TRIGGER {table}_{function}_at_{verb.lower()} AFTER {verb} ON {table} "
+            f"REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
         )
     op.execute(
         "CREATE TRIGGER run_stays_released BEFORE UPDATE OF state ON run FOR EACH ROW "
@@ -113,13 +155,18 @@ def upgrade() -> None:
         "EXECUTE FUNCTION refuse_change()"
     )
     op.execute(
-        "CREATE TRIGGER household_refuses_another_id BEFORE UPDATE OF id ON household "
+        "CREATE TRIGGER enrolment_refuses_another_key BEFORE UPDATE OF programme_id, household_id ON enrolment "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
     )
-    op.execute(
-        "CREATE TRIGGER household_refuses_delete BEFORE DELETE OR TRUNCATE ON household "
-        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_delete()"
-    )
+    for table, key in KEPT:
+        op.execute(
+            f"CREATE TRIGGER {table}_refuses_another_{key} BEFORE UPDATE OF {key} ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+        )
+        op.execute(
+            f"CREATE TRIGGER {table}_refuses_delete BEFORE DELETE OR TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_delete()"
+        )
 
 
 def downgrade() -> None:
