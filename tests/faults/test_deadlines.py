@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from models import deadlines
 from models.broker import redis_client
 from models.deadlines import DATABASE_CONNECT_S, DATABASE_S, ISSUER_CALL_S, REDIS_S, STORE_CALL_S, steady_s
+from models.intake.households import CREATE_STAGE, STAGE_ROWS
 from models.postgresql import BoundedConnection
 from models.storage import Database, Tx
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
@@ -85,6 +86,17 @@ def test_transaction_that_falls_into_a_black_hole_half_way_is_given_up(through_p
         tx.connection.execute(text("SELECT 1"))
         proxy.black_hole()
         tx.connection.execute(text("SELECT 1"))
+
+    proxy.pass_on()
+    assert ask(through_proxy) == 1
+
+
+def test_copy_that_falls_into_a_black_hole_is_given_up(through_proxy: Database, proxy: Proxy) -> None:
+    """The driver waits for it in other places than for a statement."""
+    with within(1), pytest.raises(OperationalError), through_proxy.transaction() as tx:
+        tx.execute(CREATE_STAGE)
+        proxy.black_hole()
+        tx.copy(STAGE_ROWS, [(2, "R-1", "02004", 1, "pregnant", "2026-12", "2026-12", "active", "")])
 
     proxy.pass_on()
     assert ask(through_proxy) == 1
