@@ -65,11 +65,13 @@ def scheduler(
     from console.ticking import ticking
     from scheduler.follow import Chosen
     from scheduler.loop import tick_until_stopped
+    from scheduler.tick import PLANNERS
 
     since = datetime.now(UTC)
     with entry(service="despensa-scheduler", to_stdout=True) as desk:
         embedded = not desk.settings.distributed
-        with ticking(desk, clock=_now, workers=embedded) as ticker:
+        planners = 1 if once or embedded else PLANNERS
+        with ticking(desk, clock=_now, workers=embedded, planners=planners) as ticker:
             if once and embedded:
                 return follow(desk, ticker, Chosen(), since=since, timeout_s=TIMEOUT_S, now=_now)[1]
             if once:

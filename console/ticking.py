@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals: bool = True) -> Iterator[Ticker]:
+def ticking(
+    entry: Entry, *, clock: Callable[[], datetime], workers: bool, planners: int = 1, seals: bool = True
+) -> Iterator[Ticker]:
     """A ticker. `workers` starts worker threads in this process where the profile is embedded.
 
     `seals` is False for a command that a scheduler goes on from: the log is then the scheduler's.
@@ -22,7 +24,7 @@ def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals
     Raises BrokerUnreachable where Redis does not answer, Misconfigured where a key is missing.
     """
     from models.broker import embedded_client, redis_client, require_answer
-    from scheduler.tick import PLANNERS, Ticker
+    from scheduler.tick import Ticker
     from workers.actors import declare
     from workers.serve import embedded_workers, worker_broker, workplace
 
@@ -37,6 +39,5 @@ def ticking(entry: Entry, *, clock: Callable[[], datetime], workers: bool, seals
             if workers:
                 stack.enter_context(embedded_workers(broker))
         yield Ticker(
-            entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines,
-            planners=PLANNERS if settings.distributed else 1, seals=seals,
+            entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, planners=planners, seals=seals
         )  # fmt: skip

@@ -33,8 +33,8 @@ HOLD_ENROLMENTS = Query("""
 SELECT id FROM programme WHERE id = :programme_id FOR SHARE NOWAIT
 """)
 
-#: Lines of a batch that an outside issuer credits: called for, and settled, within one lease, where a call takes less
-#: than a second. What was not called in time is covered by another batch.
+#: Lines of a batch that an outside issuer credits: called for, and settled, within one lease, where sixteen calls at
+#: once take less than a second each. What was not called in time is covered by another batch.
 ISSUER_BATCH_LINES = 128
 #: Lines of a batch where several funds pay: one that cannot pay a whole batch keeps what is left in it.
 FUNDS_BATCH_LINES = 1_000
@@ -293,7 +293,7 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
             f"a family of {slot.location_code} was planned elsewhere at this moment",
             hint="nothing was planned; repeat it",
         ) from None
-    if _is_power_of_four(int(tx.scalar(COUNT_RUNS_OF_CYCLE, programme_id=slot.programme_id, cycle=str(slot.cycle)))):
+    if _counts_anew(int(tx.scalar(COUNT_RUNS_OF_CYCLE, programme_id=slot.programme_id, cycle=str(slot.cycle)))):
         tx.refresh_statistics("disbursement")
     tx.execute(INSERT_BATCHES, run_id=run_id, batch_lines=batch_lines, **span)
     tx.execute(INSERT_GROUPS, run_id=run_id, **span)
@@ -314,13 +314,18 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
     return Planned(run, created=True, held_elsewhere=held)
 
 
-def _is_power_of_four(runs: int) -> bool:
-    """So often are a cycle's lines counted anew: its first run, fourth, sixteenth…
+def _counts_anew(runs: int) -> bool:
+    """So often are a cycle's lines counted anew: for its first run, fourth, sixteenth…, and for the next one.
 
-    PostgreSQL must know that the cycle has lines, and about how many. To count takes as long as three cities' batches
-    where years of lines lie there, and need not be done for each city.
+    PostgreSQL must know that the cycle has lines, and about how many. To count takes its time where years of lines lie
+    there, and need not be done for each city. The next one, too, since two that are planned side by side see the same
+    number.
     """
-    return runs.bit_count() == 1 and runs.bit_length() % 2 == 1
+    return _is_power_of_four(runs) or _is_power_of_four(runs - 1)
+
+
+def _is_power_of_four(number: int) -> bool:
+    return number.bit_count() == 1 and number.bit_length() % 2 == 1
 
 
 def _claim(

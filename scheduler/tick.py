@@ -6,7 +6,7 @@ what is left to do, and unique keys, from-states and locks decide. A step that f
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,8 +47,9 @@ from scheduler.sweep import (
 #: How often a ticker looks through all that is there, for families without a line above all; and says that it lives.
 LOOK_EVERY = timedelta(minutes=1)
 
-#: Cities that a process plans at a time, where the database has more than one writer: one session's inserts wait for
-#: its commits and its one processor. More of them gain little on two processors, and take them from the workers.
+#: Cities that a scheduler plans at a time, where the database has more than one writer: one session's inserts wait for
+#: its commits and its one processor. More of them gain little on two processors, and take them from the workers. A
+#: command plans one, in the thread that a signal interrupts.
 PLANNERS = 2
 
 LIST_UNRELEASED = Query("""
@@ -165,19 +166,32 @@ class Ticker:
         return places
 
     def _plan_due(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
-        def plan(slot: Slot) -> tuple[bool, TickResult]:
+        def plan(slot: Slot) -> tuple[Slot, bool, TickResult]:
             alone = TickResult()
-            return self._plan(slot.programme_id, slot.location_code, slot.cycle, 1, alone, now=now), alone
+            return slot, self._plan(slot.programme_id, slot.location_code, slot.cycle, 1, alone, now=now), alone
 
         with self._step("due", result):
             with self.database.reading() as tx:
                 due = list_due(tx, places, now=now)
             slots = [each.slot for each in due if each.slot not in self._empty]
-            with ThreadPoolExecutor(self.planners, thread_name_prefix="plan") as planners:
-                for slot, (found, alone) in zip(slots, planners.map(plan, slots), strict=True):
-                    result.add_plan(alone)
-                    if not found:
-                        self._empty.add(slot)
+            for slot, found, alone in map(plan, slots) if self.planners == 1 else self._side_by_side(plan, slots):
+                result.add_plan(alone)
+                if not found:
+                    self._empty.add(slot)
+
+    def _side_by_side(
+        self, plan: Callable[[Slot], tuple[Slot, bool, TickResult]], slots: list[Slot]
+    ) -> Iterator[tuple[Slot, bool, TickResult]]:
+        """In the order in which plans end. After a fault of the program no other begins."""
+        with ThreadPoolExecutor(self.planners, thread_name_prefix="plan") as planners:
+            try:
+                for planned in as_completed([planners.submit(plan, slot) for slot in slots]):
+                    yield planned.result()
+            except Exception as error:
+                planners.shutdown(wait=False, cancel_futures=True)
+                if not isinstance(error, _Stopping):  # said at once: the city beside it may take an hour
+                    self.tell(TickFailed(step="plan", error=type(error).__name__, sqlstate=""))
+                raise
 
     def _plan_latecomers(self, places: list[Place], result: TickResult, *, now: datetime) -> None:
         """The next part of a location's run, for families that moved there or were imported after its plan."""

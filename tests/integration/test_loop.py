@@ -15,7 +15,7 @@ from models.storage import Database
 from models.tables import Fund, Journal, Programme, Run
 from scheduler import loop, tick
 from scheduler.loop import tick_until_stopped
-from scheduler.plan import Planned, plan_slot
+from scheduler.plan import NothingToPlan, Planned, plan_slot
 from scheduler.tick import LOOK_EVERY, Ticker, TickResult
 from tests.builders import CITIES, NOGALES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
 from tests.commands import kill, start
@@ -105,6 +105,49 @@ def test_city_that_cannot_be_planned_holds_up_none_beside_it(
 
     assert (result.planned, result.released) == (len(CITIES) - 1, len(CITIES) - 1)
     assert {str(error) for error in result.errors} == {"not this one"}
+
+
+def test_command_plans_in_the_thread_that_a_signal_interrupts(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise Ctrl-C would wait for the city at hand, and that one be released afterwards."""
+    families(installation.database, a_programme(installation.database), len(CITIES))
+
+    def interrupt(*_: Any, **__: Any) -> Planned:
+        assert threading.current_thread() is threading.main_thread()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tick, "plan_slot", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        installation.ticker().decide()
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_fault_of_one_planner_is_told_while_the_other_one_is_at_work(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = installation.database
+    families(database, a_programme(database), 2 * len(CITIES))
+    goes_on = threading.Event()
+    begun: list[str] = []
+
+    def plan_or_fail(*_: Any, location_code: str, **__: Any) -> Planned:
+        begun.append(location_code)
+        if len(begun) == 1:
+            goes_on.wait(timeout=30)
+            raise NothingToPlan("nobody")
+        raise TypeError
+
+    monkeypatch.setattr(tick, "plan_slot", plan_or_fail)
+    with ThreadPoolExecutor(1) as scheduler:
+        deciding = scheduler.submit(installation.ticker(planners=2).decide)
+        try:
+            until(lambda: "tick.failed" in installation.settings.log.read_text(), what="the event")
+        finally:
+            goes_on.set()
+        with pytest.raises(TypeError):
+            deciding.result()
+    assert len(begun) <= 3  # one may have been taken up before the fault was seen
 
 
 def test_run_that_waits_for_money_comes_before_newer_ones(installation: Installation) -> None:
