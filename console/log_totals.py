@@ -190,10 +190,13 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
         totals.torn = _read(connection, COUNT_FILES, paths)
         totals.from_seq, totals.as_of_seq, places, lines, incomplete = _row(connection, GET_SPAN)
         if lines > places or incomplete:
-            _count_carefully(connection, paths)
+            first, last = totals.from_seq, totals.as_of_seq
+            totals.torn = _count_carefully(connection, paths)
             # Again, since a log may have grown between the two readings.
             totals.from_seq, totals.as_of_seq, places, _, _ = _row(connection, GET_SPAN)
             (lines,) = _row(connection, COUNT_LINES)
+            if totals.from_seq > first or totals.as_of_seq < last:
+                raise DespensaError("the files were rotated while they were read", hint="repeat the command")
         totals.repeated = lines - places
         if places and totals.as_of_seq - totals.from_seq + 1 != places:
             _refuse_gaps(connection)
@@ -234,13 +237,17 @@ def _read(connection: duckdb.DuckDBPyConnection, statement: str, paths: Sequence
     return torn
 
 
-def _count_carefully(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
-    """Read the files again and keep their lines: to name the one that is wrong, and to count a repeated one once."""
-    _read(connection, KEEP_LINES, paths)
+def _count_carefully(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[Place]:
+    """Read the files again and keep their lines: to name the one that is wrong, and to count a repeated one once.
+
+    Returns where lines are torn now.
+    """
+    torn = _read(connection, KEEP_LINES, paths)
     _refuse_incomplete(connection)
     connection.execute(CREATE_SEALED)
     _refuse_conflicts(connection)
     connection.execute(COUNT_SEALED)
+    return torn
 
 
 def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error) -> None:

@@ -391,10 +391,32 @@ def test_log_that_grows_while_it_is_read_twice_is_told_as_of_the_second_time(boo
     assert (found.from_seq, found.as_of_seq, found.repeated) == (1, len(content), 2)
 
 
+def test_line_that_is_torn_at_the_second_reading_is_told(books: Books) -> None:
+    a_finished_month(books)
+    content = books.path.read_bytes().splitlines(keepends=True)
+    growing = _Growing(books.path.with_name("growing"))
+    Path(growing).write_bytes(b"".join([*content[:-1], content[0]]))
+    growing.later = content[-1][:-20]
+
+    assert len(read_totals([growing]).torn) == 1
+
+
+def test_log_that_is_rotated_between_the_two_readings_is_no_short_log(books: Books) -> None:
+    a_finished_month(books)
+    content = books.path.read_bytes().splitlines(keepends=True)
+    rotated = _Growing(books.path.with_name("rotated"))
+    Path(rotated).write_bytes(b"".join([*content, content[0]]))
+    rotated.later, rotated.mode = b"".join(content[:3]), "wb"
+
+    with pytest.raises(DespensaError, match="rotated while they were read"):
+        read_totals([rotated])
+
+
 class _Growing(type(Path())):  # type: ignore[misc]  # the class of this system's paths
-    """A file that has grown once it is opened a second time."""
+    """A file that has grown once it is opened a second time, or is another one."""
 
     later = b""
+    mode = "ab"
     opened = 0
 
     def open(self, *arguments: Any, **named: Any) -> Any:
@@ -402,7 +424,7 @@ class _Growing(type(Path())):  # type: ignore[misc]  # the class of this system'
         self.opened += 1
         if self.opened == 2:
             content, self.later = self.later, b""
-            with Path(self).open("ab") as file:
+            with Path(self).open(self.mode) as file:
                 file.write(content)
         return Path(self).open(*arguments, **named)
 
