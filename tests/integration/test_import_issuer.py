@@ -9,7 +9,8 @@ from models.errors import RefusedInput
 from models.intake.load import load
 from models.storage import Database
 from models.tables import Issuer, Programme
-from tests.builders import TIJUANA, a_planned_run, batches_of
+from scheduler.plan import ISSUER_BATCH_LINES
+from tests.builders import TIJUANA, a_planned_run, batches_of, families
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "programmes" / "northern-mexico"
 ISSUER = '\n[issuer]\nurl = "https://issuer.example/api/"\ncalls_max = 48\nkey_window_hours = 168\n'
@@ -96,6 +97,7 @@ def test_batches_of_an_issuer_are_small_enough_for_a_lease(database: Database, f
     with database.reading() as tx:
         programme = tx.get(Programme)
 
+    families(database, programme, 2 * ISSUER_BATCH_LINES, location=TIJUANA, prefix="M")
     run = a_planned_run(database, programme, location=TIJUANA, batch_lines=1000)
 
-    assert max(batch.lines for batch in batches_of(database, run)) <= 64
+    assert max(batch.lines for batch in batches_of(database, run)) == ISSUER_BATCH_LINES

@@ -73,7 +73,9 @@ RETURNING id, disbursement_id
     sqlite="""
 -- insert_intents: one for each call of a round
 INSERT INTO intent (disbursement_id, batch_id, kind, reference, recorded_at)
-SELECT value ->> 'disbursement_id', :batch_id, value ->> 'kind', value ->> 'reference', :now FROM json_each(:calls)
+SELECT json_extract(value, '$.disbursement_id'), :batch_id, json_extract(value, '$.kind'),
+       json_extract(value, '$.reference'), :now
+FROM json_each(:calls)
 RETURNING id, disbursement_id
 """,
 )
@@ -88,7 +90,8 @@ FROM json_to_recordset(CAST(:answers AS JSON)) AS a (intent_id BIGINT, outcome T
     sqlite="""
 -- insert_answers: one for each call of a round
 INSERT INTO answer (intent_id, outcome, detail, credit_id, answered_at)
-SELECT value ->> 'intent_id', value ->> 'outcome', value ->> 'detail', value ->> 'credit_id', :now
+SELECT json_extract(value, '$.intent_id'), json_extract(value, '$.outcome'), json_extract(value, '$.detail'),
+       json_extract(value, '$.credit_id'), :now
 FROM json_each(:answers)
 """,
 )
