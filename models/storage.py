@@ -247,9 +247,10 @@ class Database:
         self._now = now or (lambda: datetime.now(UTC))
         sqlite = self.dialect == "sqlite"
         self.engine = _sqlite_engine(self.url) if sqlite else _postgresql_engine(self.url, deadline_s=deadline_s)
-        # What reads sees one instant: on SQLite by itself, if it does not begin as a writer.
         # Of this process: who waits for it goes on at once, where SQLite itself would sleep up to a tenth of a second.
+        # Another process's writer is waited for behind it, each thread in its turn.
         self._writer: AbstractContextManager[object] = threading.RLock() if sqlite else nullcontext()
+        # What reads sees one instant: on SQLite by itself, if it does not begin as a writer.
         one_instant = {"reading": True} if sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**one_instant)
 

@@ -80,3 +80,5 @@ def test_a_city_is_found_by_its_place_on_sqlite(query: Query, database: Database
 
     searches = [step.detail for step in steps if "SEARCH" in step.detail]
     assert "ix_household_location_code" in searches[0], searches
+    scans = [step.detail for step in steps if step.detail.startswith(("SCAN h", "SCAN e", "SCAN d"))]
+    assert scans == []
