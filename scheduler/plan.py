@@ -17,7 +17,7 @@ from models.runs import lock_run, of_run
 from models.states import UNRELEASED
 from models.storage import Query, Tx, describe
 from models.tables import LINES_PER_RUN, ExchangeRate, Fund, Issuer, Location, Programme, ProgrammeLocation, Run
-from scheduler.due import ENTITLED, find_rate, has_families, slot_amounts
+from scheduler.due import ENTITLED, EXISTS_RUN, find_rate, has_families, slot_amounts
 
 #: At most one new part of a run a day, so that a trickle of late imports does not become a trickle of runs.
 PART_INTERVAL = timedelta(days=1)
@@ -32,6 +32,15 @@ HOLD_ENROLMENTS = Query("""
 -- hold_enrolments: no import changes a programme's families until the lines are there; refused at once while one does
 SELECT id FROM programme WHERE id = :programme_id FOR SHARE NOWAIT
 """)
+
+CLAIM_SLOT = Query(
+    """
+-- claim_slot: held until its plan has ended; false where another planner has it, or one whose slot has the same hash
+SELECT pg_try_advisory_xact_lock(
+    hashtextextended(CAST(:programme_id AS TEXT) || '/' || CAST(:location_code AS TEXT) || '/' || :cycle, 0))
+""",
+    sqlite="-- claim_slot: there is one writer, and it plans\nSELECT 1",
+)
 
 #: Lines of a batch that an outside issuer credits: called for, and settled, within one lease, where sixteen calls at
 #: once take less than a second each. What was not called in time is covered by another batch.
@@ -181,6 +190,17 @@ class Planned:
     run: Run
     created: bool  #: False where the slot had its run already
     held_elsewhere: int  #: families here now whose line another location's run owns
+
+
+def claim_slot(tx: Tx, *, programme_id: int, location_code: str, cycle: Cycle, part: int | None) -> bool:
+    """Whether a planner is to plan it: False while another one does, or where it has just made the first part.
+
+    So any number of planners, of any number of schedulers, share the cities, and none waits for another's.
+    """
+    slot: dict[str, object] = {"programme_id": programme_id, "location_code": location_code, "cycle": str(cycle)}
+    if not tx.scalar(CLAIM_SLOT, **slot):
+        return False
+    return part is None or tx.first(EXISTS_RUN, **slot) is None
 
 
 def plan_slot(

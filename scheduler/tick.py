@@ -30,7 +30,7 @@ from scheduler.cancel import list_cancelled_runs, settle_cancelled
 from scheduler.close import close, list_finished_runs
 from scheduler.dispatch import dispatch
 from scheduler.due import journal_expected, list_due, list_places
-from scheduler.plan import NothingToPlan, plan_slot
+from scheduler.plan import NothingToPlan, claim_slot, plan_slot
 from scheduler.release import release
 from scheduler.retry import Choice, retry, runs_with_due_cases
 from scheduler.seal import emit, seal
@@ -219,6 +219,10 @@ class Ticker:
         with self._step("plan", result):
             try:
                 with self.database.transaction() as tx:
+                    if not claim_slot(
+                        tx, programme_id=programme_id, location_code=location_code, cycle=cycle, part=part
+                    ):
+                        return True
                     programme = tx.get(Programme, Programme.id == programme_id)
                     planned = plan_slot(
                         tx, programme, location_code=location_code, cycle=cycle, now=now,

@@ -15,9 +15,20 @@ from models.storage import Database
 from models.tables import Fund, Journal, Programme, Run
 from scheduler import loop, tick
 from scheduler.loop import tick_until_stopped
-from scheduler.plan import NothingToPlan, Planned, plan_slot
+from scheduler.plan import NothingToPlan, Planned, claim_slot, plan_slot
 from scheduler.tick import LOOK_EVERY, Ticker, TickResult
-from tests.builders import CITIES, NOGALES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
+from tests.builders import (
+    CITIES,
+    CYCLE,
+    NOGALES,
+    PAYDAY,
+    TIJUANA,
+    a_programme,
+    a_released_run,
+    families,
+    families_due,
+    vouchers_of,
+)
 from tests.commands import kill, start
 from tests.installation import Installation
 from tests.waiting import until
@@ -85,6 +96,26 @@ def test_two_cities_are_planned_at_a_time(installation: Installation, monkeypatc
     with database.reading() as tx:
         assert {run.state for run in tx.list(Run)} == {"released"}
     assert installation.ticker(planners=2).decide().planned == 0
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_planner_leaves_a_city_to_whoever_is_at_it(installation: Installation) -> None:
+    """Two schedulers share the cities; before, each waited for the other one's, city after city."""
+    database = installation.database
+    families(database, a_programme(database), 2 * len(CITIES))
+
+    with database.transaction() as other:
+        programme = other.get(Programme)
+        plan_slot(other, programme, location_code=TIJUANA, cycle=CYCLE, now=PAYDAY, batch_lines=10)
+        claimed = claim_slot(other, programme_id=programme.id, location_code=TIJUANA, cycle=CYCLE, part=None)
+        assert claimed
+        with database.transaction() as tx:
+            tx.connection.execute(text("SET lock_timeout = '1ms'"))
+            assert not claim_slot(tx, programme_id=programme.id, location_code=TIJUANA, cycle=CYCLE, part=1)
+        result = installation.ticker().decide()
+    assert (result.planned, result.errors) == (len(CITIES) - 1, [])
+    with database.transaction() as tx:  # the other one has made it
+        assert not claim_slot(tx, programme_id=programme.id, location_code=TIJUANA, cycle=CYCLE, part=1)
 
 
 @pytest.mark.parametrize("profile", ["distributed"], indirect=True)
