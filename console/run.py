@@ -202,7 +202,7 @@ def resume(run: str = RUN) -> None:
 def discard(run: str = RUN, yes: bool = YES) -> None:
     """Drop a plan that was not released. The slot can then be planned anew."""
     from models.runs import find_run
-    from scheduler.plan import discard as discard_plan
+    from scheduler.discard import discard as discard_plan
 
     with entry() as desk:
         with desk.database.reading() as tx:

@@ -11,10 +11,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
 from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Misconfigured, RefusedByState
-from models.events import RunDiscarded, RunPlanned
+from models.events import RunPlanned
 from models.journal import append
-from models.runs import lock_run, of_run
-from models.states import UNRELEASED
+from models.runs import of_run
 from models.storage import Query, Tx, describe
 from models.tables import LINES_PER_RUN, ExchangeRate, Fund, Issuer, Location, Programme, ProgrammeLocation, Run
 from scheduler.due import ENTITLED, EXISTS_RUN, find_rate, has_families, slot_amounts
@@ -169,15 +168,6 @@ SET_PLAN = Query("""
 UPDATE run SET lines = :lines, planned_minor = :planned_minor, digest = :digest WHERE id = :run_id
 """)
 
-DELETE_LINES = Query("""
--- delete_lines: of a discarded plan; the database refuses this for a released run
-DELETE FROM disbursement WHERE id BETWEEN :first_id AND :last_id
-""")
-DELETE_BATCHES = Query("-- delete_batches: of a discarded plan\nDELETE FROM batch WHERE run_id = :run_id")
-DELETE_GROUPS = Query("-- delete_groups: of a discarded plan\nDELETE FROM run_group WHERE run_id = :run_id")
-DELETE_AMOUNTS = Query("-- delete_amounts: of a discarded plan\nDELETE FROM run_amount WHERE run_id = :run_id")
-DELETE_RUN = Query("-- delete_run: a discarded plan frees its slot\nDELETE FROM run WHERE id = :run_id")
-
 
 class NothingToPlan(DespensaError):
     """No entitled family of this location is without a line: there is nothing to plan."""
@@ -264,26 +254,6 @@ def next_part(tx: Tx, slot: Slot, *, now: datetime) -> int:
     if row.planned_at <= now < row.planned_at + PART_INTERVAL:  # not for longer, should a clock have been ahead
         raise NothingToPlan(f"{slot.cycle}/{slot.location_code} had a new part less than a day ago")
     return int(row.part) + 1
-
-
-def discard(tx: Tx, run_id: int) -> Run:
-    """Drop a plan that was not released: lines and batches are deleted, an event keeps their digest and sums."""
-    tx.allow_long_statement()
-    run = lock_run(tx, run_id, states=UNRELEASED, verb="discarded")
-    fields = of_run(tx, run)
-    first_id, last_id = line_range(run_id)
-    for query in (DELETE_BATCHES, DELETE_GROUPS, DELETE_AMOUNTS):
-        tx.execute(query, run_id=run_id)
-    tx.execute(DELETE_LINES, first_id=first_id, last_id=last_id)
-    tx.execute(DELETE_RUN, run_id=run_id)
-    append(
-        tx,
-        RunDiscarded(
-            **fields, planned=run.lines, planned_minor=run.planned_minor, currency=run.currency,
-            digest=run.digest, operator=tx.operator,
-        ),
-    )  # fmt: skip
-    return run
 
 
 def line_range(run_id: int) -> tuple[int, int]:

@@ -45,8 +45,9 @@ from models.tables import Fund, Programme
 from scheduler import sweep
 from scheduler.approve import approve_by_person
 from scheduler.cancel import cancel
+from scheduler.discard import discard
 from scheduler.pause import pause, resume
-from scheduler.plan import NothingToPlan, discard, plan_slot
+from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry

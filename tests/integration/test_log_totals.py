@@ -27,9 +27,9 @@ from models.tables import JournalHead, Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
+from scheduler.discard import discard
 from scheduler.notices import resend
 from scheduler.pause import pause, resume
-from scheduler.plan import discard
 from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry

@@ -14,8 +14,9 @@ from models.states import RunState
 from models.storage import Database
 from models.tables import Disbursement, Household, Journal, Programme, Run
 from scheduler.approve import approve_by_person, approve_by_policy
+from scheduler.discard import discard
 from scheduler.due import list_due, list_places
-from scheduler.plan import NothingToPlan, discard, plan_slot
+from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.preview import preview
 from scheduler.release import release, share_batches
 from tests.builders import (

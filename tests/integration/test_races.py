@@ -11,8 +11,9 @@ from models.tables import Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import LIVE_LEASES, STOP_BATCHES, cancel, settle_cancelled
 from scheduler.close import COUNT_UNFINISHED, close
+from scheduler.discard import DELETE_BATCHES, discard
 from scheduler.pause import PAUSE_BATCHES, pause
-from scheduler.plan import DELETE_BATCHES, INSERT_RUN, discard, plan_slot
+from scheduler.plan import INSERT_RUN, plan_slot
 from scheduler.release import OPEN_BATCHES, release
 from scheduler.retry import CLOSE_CASES, Choice, retry
 from scheduler.seal import LOCK_HEAD, seal
