@@ -39,6 +39,8 @@ TOKEN = "rehearsal"
 FAMILIES = 1_000
 BATCH_LINES = 2
 BEGUN = 60
+#: Batches that two workers of two threads have in hand, or have fetched ahead: twice as many as threads, each.
+FETCHED_MAX = 12
 ENDS_WITHIN_S = 150
 #: What the issuer's fault `slow` takes: within every deadline.
 SLOW_S = 0.1
@@ -204,10 +206,10 @@ class Fleet:
 
     _credited: int = 0
 
-    def under_way(self) -> list[Stretch]:
+    def under_way(self, *, at_least: int = 1) -> list[Stretch]:
         """The lines that were sent, are held by a worker, or wait as cases, in a batch that has no end yet.
 
-        Waits until there are any: a fault that meets nothing shows nothing.
+        Waits until there are so many stretches of them: a fault that meets nothing shows nothing.
         """
         statement = text(
             "SELECT first_id, last_id FROM batch "
@@ -216,12 +218,12 @@ class Fleet:
         )
         found: list[Stretch] = []
 
-        def any_found() -> bool:
+        def enough_found() -> bool:
             with self.database.reading() as tx:
                 found[:] = [Stretch(*row) for row in tx.connection.execute(statement)]
-            return bool(found)
+            return len(found) >= at_least
 
-        until(any_found, what="something to be under way")
+        until(enough_found, what=f"{at_least} batches to be under way")
         return found
 
     def takes(self) -> set[tuple[int, str]]:

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -160,14 +161,15 @@ def test_fault_of_one_planner_is_told_while_the_other_one_is_at_work(
     database = installation.database
     families(database, a_programme(database), 2 * len(CITIES))
     goes_on = threading.Event()
-    begun: list[str] = []
+    numbers = count(1)
+    begun: list[int] = []
 
-    def plan_or_fail(*_: Any, location_code: str, **__: Any) -> Planned:
-        begun.append(location_code)
-        if len(begun) == 1:
-            goes_on.wait(timeout=30)
-            raise NothingToPlan("nobody")
-        raise TypeError
+    def plan_or_fail(*_: Any, **__: Any) -> Planned:
+        begun.append(number := next(numbers))
+        if number == 2:
+            raise TypeError
+        goes_on.wait(timeout=30)
+        raise NothingToPlan("nobody")
 
     monkeypatch.setattr(tick, "plan_slot", plan_or_fail)
     with ThreadPoolExecutor(1) as scheduler:
