@@ -28,6 +28,7 @@ HEAD: dict[str, dict[str, object]] = {
     "schema": {"const": SCHEMA},
     "service.name": {"type": "string", "minLength": 1},
     "service.version": {"type": "string", "minLength": 1},
+    "service.instance.id": {"type": "string", "minLength": 1},
 }
 #: What a business event's line ends with.
 SEAL: dict[str, dict[str, object]] = {
@@ -42,6 +43,7 @@ COMMON_MEANINGS = {
     "schema": f"{SCHEMA}; raised when a field changes its meaning or goes away",
     "service.name": "which program wrote the line",
     "service.version": "and which version of it",
+    "service.instance.id": "where: host and process id",
     "seq": "only business events: its place in the log, from 1 without a gap",
     "hash": "only business events: SHA-256 over the hash before it and this line's fields; see `despensa logs verify`",
 }

@@ -30,7 +30,9 @@ JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 #: How often a followed file is looked at.
 POLL_S = 0.25
 #: On every line and of no use to a reader at a terminal.
-UNSHOWN = frozenset({"timestamp", "level", "event", "schema", "service.name", "service.version", "seq", "hash"})
+UNSHOWN = frozenset(
+    {"timestamp", "level", "event", "schema", "service.name", "service.version", "service.instance.id", "seq", "hash"}
+)
 #: What the field `run` says already.
 IN_RUN = frozenset({"run_id", "location", "cycle", "part"})
 #: SGR codes by level. Source: ECMA-48.

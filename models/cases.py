@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from models.columns import instant_text
 from models.doubts import is_surely_absent
 from models.events import CaseOpened
 from models.journal import append
@@ -121,7 +122,8 @@ def open_case(
         tx,
         CaseOpened(
             **of_run(tx, run), case_id=case.id, disbursement_id=disbursement_id, reason=case.reason, attempts=attempts,
-            amount_minor=line.amount_minor, currency=run.currency,
+            next_attempt_at=instant_text(next_attempt_at) if next_attempt_at else "", amount_minor=line.amount_minor,
+            currency=run.currency,
             # An issuer's own words stay in the case: nobody knows what it puts into a reason code.
             error="refused" if reason == CaseReason.REJECTED else error,
         ),

@@ -57,13 +57,15 @@ class SlotExpected(Journalled):
 
     programme: str
     location: str
+    location_name: str
+    time_zone: str  #: IANA, of the location
     cycle: str
     opens_at: str
     opens_local: str
     families: int
     amount_minor: int
     currency: str
-    blocked: str
+    blocked: str  #: rate, funds or approval, with what is missing; empty where nothing stands in the way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,9 @@ class RunPlanned(OfRun):
 
     NAME: ClassVar[str] = "run.planned"
 
+    location_name: str
+    time_zone: str  #: IANA, of the location
+    opens_at: str  #: its payday: not released before
     late: bool
     planned: int
     planned_minor: int
@@ -196,6 +201,20 @@ class RunRetried(OfRun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRetried(OfRun):
+    """A new batch covers lines whose cases were closed for it: every open case from first_id to last_id of the run."""
+
+    NAME: ClassVar[str] = "batch.retried"
+
+    batch_id: int
+    first_id: int
+    last_id: int
+    cases: int
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCompleted(OfRun):
     """No batch of the run is open. `level` is info even with cases: each case has its own warning."""
 
@@ -253,6 +272,7 @@ class CaseOpened(OfRun):
     disbursement_id: int
     reason: str
     attempts: int
+    next_attempt_at: str  #: it retries itself then; empty where it waits for a person
     amount_minor: int
     currency: str
     error: str
@@ -266,12 +286,28 @@ class CaseResolved(OfRun):
 
     case_id: int
     disbursement_id: int
+    reason: str  #: for which it was opened
     outcome: str
+    amount_minor: int
     credited: int
     credited_minor: int
     notices: int
     currency: str
     operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeCreated(OfRun):
+    """A store is to be told of a run: of all that it has credited so far. It replaces the notice before it."""
+
+    NAME: ClassVar[str] = "notice.created"
+
+    notice_id: int
+    store: str
+    number: int
+    vouchers: int
+    amount_minor: int
+    currency: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,11 +402,12 @@ class SecretRotated(Journalled):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSeen(Observed):
-    """Every minute, by each scheduler."""
+    """Every minute, by each scheduler, with a roll-call: whose lines are missing here is found by it."""
 
     NAME: ClassVar[str] = "scheduler.seen"
 
-    instance: str
+    schedulers: str  #: instances that the database has seen lately, with spaces between
+    workers: str  #: likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,8 +415,6 @@ class WorkerSeen(Observed):
     """Every minute, by each worker process."""
 
     NAME: ClassVar[str] = "worker.seen"
-
-    instance: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -453,6 +488,41 @@ class IssuerResumed(Observed):
     NAME: ClassVar[str] = "issuer.resumed"
 
     programme: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFailed(Observed):
+    """An attempt to tell a store came to nothing. The notice is tried again at `next_attempt_at`."""
+
+    NAME: ClassVar[str] = "store.failed"
+    LEVEL: ClassVar[str] = "warning"
+
+    store: str
+    notice_id: int
+    attempts: int
+    error: str
+    next_attempt_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSuspended(Observed):
+    """A store failed too often in a row, its breaker is open: nobody calls it before `until`."""
+
+    NAME: ClassVar[str] = "store.suspended"
+    LEVEL: ClassVar[str] = "error"
+
+    store: str
+    failures: int
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreResumed(Observed):
+    """A store that had failed answers again."""
+
+    NAME: ClassVar[str] = "store.resumed"
+
+    store: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ and a hash over the hash before it: whoever holds the last hash can prove that n
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,18 +33,23 @@ class Entry:
     fields: dict[str, int | str | bool | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes a line: not what it says, so no part of its hash."""
+
+    service: str
+    version: str
+    instance: str  #: host and process
+
+
 def append(tx: Tx, event: Journalled) -> None:
     """Record a business event: it is true if and only if this transaction commits."""
-    values = event.values()
-    run_id = values.get("run_id")
-    tx.execute(
-        INSERT_EVENT,
-        event=event.NAME,
-        level=event.LEVEL,
-        run_id=run_id,
-        recorded_at=tx.now,
-        fields=canonical(values).decode(),
-    )
+    tx.execute(INSERT_EVENT, **_row(event, now=tx.now))
+
+
+def append_all(tx: Tx, events: Sequence[Journalled]) -> None:
+    """Record many in one statement."""
+    tx.execute_many(INSERT_EVENT, [_row(event, now=tx.now) for event in events])
 
 
 def canonical(values: dict[str, int | str | bool | None]) -> bytes:
@@ -59,20 +65,21 @@ def chain_hash(
     return hashlib.sha256(prev_hash.encode() + b"\n" + body).hexdigest()
 
 
-def line(event: str, *, timestamp: str, level: str, service: str, version: str) -> dict[str, int | str | bool | None]:
+def line(event: str, *, timestamp: str, level: str, writer: Writer) -> dict[str, int | str | bool | None]:
     """The fields that every line has, in the order in which they are written."""
     return {
         "timestamp": timestamp,
         "level": level,
         "event": event,
         "schema": SCHEMA,
-        "service.name": service,
-        "service.version": version,
+        "service.name": writer.service,
+        "service.version": writer.version,
+        "service.instance.id": writer.instance,
     }
 
 
 #: On a line, but not in its hash: who wrote it and how loud, the seal itself.
-NOT_HASHED = frozenset({"level", "service.name", "service.version", "hash"})
+NOT_HASHED = frozenset({"level", "service.name", "service.version", "service.instance.id", "hash"})
 
 
 def hash_of_line(prev_hash: str, parsed: dict[str, int | str | bool | None]) -> str:
@@ -81,9 +88,17 @@ def hash_of_line(prev_hash: str, parsed: dict[str, int | str | bool | None]) -> 
     return hashlib.sha256(prev_hash.encode() + b"\n" + body).hexdigest()
 
 
-def observed_line(event: Event, *, now: datetime, service: str, version: str) -> dict[str, int | str | bool | None]:
+def observed_line(event: Event, *, now: datetime, writer: Writer) -> dict[str, int | str | bool | None]:
     """An operational event as its line shows it."""
+    return {**line(event.NAME, timestamp=instant_text(now), level=event.LEVEL, writer=writer), **event.values()}
+
+
+def _row(event: Journalled, *, now: datetime) -> dict[str, object]:
+    values = event.values()
     return {
-        **line(event.NAME, timestamp=instant_text(now), level=event.LEVEL, service=service, version=version),
-        **event.values(),
+        "event": event.NAME,
+        "level": event.LEVEL,
+        "run_id": values.get("run_id"),
+        "recorded_at": now,
+        "fields": canonical(values).decode(),
     }

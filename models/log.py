@@ -20,7 +20,8 @@ import orjson
 import structlog
 
 from models.events import Observed
-from models.journal import observed_line
+from models.journal import Writer, observed_line
+from models.sightings import instance
 
 Line = dict[str, int | str | bool | None]
 
@@ -29,8 +30,7 @@ class Log:
     """A place where lines go. Safe to share between threads; a line is written with one system call."""
 
     def __init__(self, sink: Sink, service: str) -> None:
-        self.service = service  #: the field `service.name` of every line
-        self.version = _version()
+        self.writer = Writer(service, _version(), instance())
         self._logger = structlog.wrap_logger(
             structlog.BytesLogger(cast(BinaryIO, sink)), processors=[_render], cache_logger_on_first_use=True
         )
@@ -56,7 +56,7 @@ class Log:
 
     def observe(self, event: Observed) -> None:
         """Write an operational event, stamped with the host's clock."""
-        self.write(observed_line(event, now=datetime.now(UTC), service=self.service, version=self.version))
+        self.write(observed_line(event, now=datetime.now(UTC), writer=self.writer))
 
     def write(self, line: Line) -> None:
         """Write one line as it is. Raises OSError if it cannot be written."""

@@ -19,6 +19,11 @@ COUNT_SEEN = Query("""
 SELECT COUNT(*) FROM sighting WHERE role = :role AND seen_at >= :since_at
 """)
 
+LIST_SEEN = Query("""
+-- list_seen: who was seen lately, by role
+SELECT role, instance FROM sighting WHERE seen_at >= :since_at ORDER BY role, instance LIMIT 1000
+""")
+
 
 def see(database: Database, role: str) -> None:
     """Record that this scheduler or worker is alive."""
@@ -31,6 +36,13 @@ def seen_lately(database: Database, role: str) -> int:
     """How many schedulers or workers were seen lately."""
     with database.reading() as tx:
         return int(tx.scalar(COUNT_SEEN, role=role, since_at=tx.now - seconds(SEEN_WITHIN_S)))
+
+
+def roll_call(database: Database) -> dict[str, list[str]]:
+    """Who was seen lately: instances by role."""
+    with database.reading() as tx:
+        rows = tx.all(LIST_SEEN, since_at=tx.now - seconds(SEEN_WITHIN_S))
+    return {role: [row.instance for row in rows if row.role == role] for role in ("scheduler", "worker")}
 
 
 def instance() -> str:

@@ -2,7 +2,7 @@
 
 import uuid
 
-from models.events import RunCompleted
+from models.events import NoticeCreated, RunCompleted
 from models.journal import append
 from models.runs import lock_run, of_run, summarise
 from models.states import RunState
@@ -80,7 +80,7 @@ def tell_stores(tx: Tx, run: Run, *, vouchers: int, amount_minor: int) -> int:
         last = tx.first(LAST_NOTICE, run_id=run.id, store_id=store.id)
         if last is not None and (last.vouchers, last.amount_minor) == (vouchers, amount_minor):
             continue
-        tx.add(
+        notice = tx.add(
             Notice(
                 run_id=run.id,
                 store_id=store.id,
@@ -92,5 +92,12 @@ def tell_stores(tx: Tx, run: Run, *, vouchers: int, amount_minor: int) -> int:
                 next_attempt_at=tx.now,
             )
         )
+        append(
+            tx,
+            NoticeCreated(
+                **of_run(tx, run), notice_id=notice.id, store=store.id, number=notice.number, vouchers=vouchers,
+                amount_minor=amount_minor, currency=run.currency,
+            ),
+        )  # fmt: skip
         made += 1
     return made

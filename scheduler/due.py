@@ -12,7 +12,7 @@ from models.journal import append
 from models.money import TransferValue, amounts_by_members
 from models.states import Approval
 from models.storage import Query, Tx
-from models.tables import ExchangeRate, ExpectedSlot, Programme
+from models.tables import ExchangeRate, ExpectedSlot, Location, Programme
 
 LIST_PLACES = Query("""
 -- list_places: where programmes run; bounded by the number of locations in the country
@@ -138,6 +138,8 @@ def journal_expected(tx: Tx, places: Sequence[Place], *, now: dt.datetime) -> in
             SlotExpected(
                 programme=programme.code,
                 location=place.location_code,
+                location_name=tx.get(Location, Location.code == place.location_code).name,
+                time_zone=place.time_zone.key,
                 cycle=str(slot.cycle),
                 opens_at=instant_text(slot.opens_at),
                 opens_local=slot.opens_at.astimezone(place.time_zone).isoformat(timespec="minutes"),

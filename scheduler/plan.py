@@ -10,6 +10,7 @@ from datetime import datetime, time, timedelta
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
+from models.columns import instant_text
 from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Misconfigured, RefusedByState
 from models.events import RunPlanned
 from models.journal import append
@@ -294,11 +295,14 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
     tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=digest)
     run = tx.get(Run, Run.id == run_id)
     held = _held_elsewhere(tx, slot)
+    location = tx.get(Location, Location.code == slot.location_code)
     append(
         tx,
         RunPlanned(
-            **of_run(tx, run), late=bool(run.late), planned=run.lines, planned_minor=run.planned_minor,
-            currency=run.currency, batches=sums.batches, held_elsewhere=held, digest=digest, operator=run.planned_by,
+            **of_run(tx, run), location_name=location.name, time_zone=location.time_zone,
+            opens_at=instant_text(slot.opens_at), late=bool(run.late), planned=run.lines,
+            planned_minor=run.planned_minor, currency=run.currency, batches=sums.batches, held_elsewhere=held,
+            digest=digest, operator=run.planned_by,
         ),
     )  # fmt: skip
     return Planned(run, created=True, held_elsewhere=held)

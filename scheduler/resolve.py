@@ -104,8 +104,8 @@ def _close(tx: Tx, run: Run, case: Case, line: Disbursement, *, outcome: CaseOut
     append(
         tx,
         CaseResolved(
-            **of_run(tx, run), case_id=case.id, disbursement_id=line.id, outcome=str(outcome), credited=int(paid),
-            credited_minor=line.amount_minor if paid else 0, notices=notices, currency=run.currency,
-            operator=tx.operator,
+            **of_run(tx, run), case_id=case.id, disbursement_id=line.id, reason=case.reason, outcome=str(outcome),
+            amount_minor=line.amount_minor, credited=int(paid), credited_minor=line.amount_minor if paid else 0,
+            notices=notices, currency=run.currency, operator=tx.operator,
         ),
     )  # fmt: skip

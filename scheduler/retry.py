@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from models import books
 from models.errors import RefusedByState
-from models.events import RunRetried
-from models.journal import append
+from models.events import BatchRetried, RunRetried
+from models.journal import append, append_all
 from models.runs import lock_run, of_run
 from models.states import RunState
 from models.storage import Query, Tx
@@ -45,6 +45,16 @@ CLOSE_CASES = Query("""
 UPDATE cases SET state = 'closed', outcome = 'retried', closed_at = :now, closed_by = :closed_by
 WHERE run_id = :run_id AND state = 'open' AND (:case_id = 0 OR id = :case_id)
   AND (:reason = '' OR reason = :reason) AND (:due_only = 0 OR next_attempt_at <= :now)
+""")
+
+LIST_COVERING = Query("""
+-- list_covering: the batches of a run after another one: those that were just made
+SELECT id, first_id, last_id, lines, amount_minor FROM batch WHERE run_id = :run_id AND id > :after_id ORDER BY id
+""")
+
+LAST_BATCH = Query("""
+-- last_batch: a run's newest
+SELECT MAX(id) FROM batch WHERE run_id = :run_id
 """)
 
 REOPEN_RUN = Query("""
@@ -119,7 +129,8 @@ def retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
                 tx, fund_id=share.fund_id, run_id=run_id, amount_minor=share.unreserved_minor, currency=run.currency
             )
     first_id, last_id = line_range(run_id)
-    batches = tx.execute(
+    before_id = int(tx.scalar(LAST_BATCH, run_id=run_id))
+    tx.execute(
         COVER_CASES, run_id=run_id, first_id=first_id, last_id=last_id, batch_lines=run.batch_lines_max, now=tx.now,
         **chosen,
     )  # fmt: skip
@@ -131,6 +142,7 @@ def retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
             f"the cases of run {run_code(run)} changed while they were being retried", hint="repeat the command"
         )
     tx.execute(REOPEN_RUN, run_id=run_id)
+    batches = _journal_batches(tx, run, after_id=before_id)
     append(
         tx,
         RunRetried(
@@ -140,6 +152,23 @@ def retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
         ),
     )  # fmt: skip
     return forecast
+
+
+def _journal_batches(tx: Tx, run: Run, *, after_id: int) -> int:
+    """Say which lines the new batches cover: their cases are closed by it. Returns how many batches."""
+    fields = of_run(tx, run)
+    rows = tx.all(LIST_COVERING, run_id=run.id, after_id=after_id)
+    append_all(
+        tx,
+        [
+            BatchRetried(
+                **fields, batch_id=row.id, first_id=row.first_id, last_id=row.last_id, cases=row.lines,
+                amount_minor=row.amount_minor, currency=run.currency,
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    return len(rows)
 
 
 def runs_with_due_cases(tx: Tx) -> list[int]:

@@ -110,7 +110,7 @@ def emit_again(database: Database, log: Log, *, from_seq: int, to_seq: int | Non
 def sealed_line(row: Row[Any], log: Log) -> Line:
     """A sealed event as its line shows it."""
     timestamp = instant_text(row.recorded_at)
-    head = line(row.event, timestamp=timestamp, level=row.level, service=log.service, version=log.version)
+    head = line(row.event, timestamp=timestamp, level=row.level, writer=log.writer)
     return {**head, **orjson.loads(row.fields), "seq": row.seq, "hash": row.hash}
 
 

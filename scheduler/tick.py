@@ -21,7 +21,7 @@ from models.events import Observed, RunBlocked, SchedulerSeen, TickFailed
 from models.journal import append
 from models.log import Log
 from models.runs import BLOCK_RUN, of_run
-from models.sightings import instance, see
+from models.sightings import roll_call, see
 from models.states import RunState
 from models.storage import Database, Query, Tx
 from models.tables import Programme, Run
@@ -272,7 +272,10 @@ class Ticker:
             self._seen_at = now
             with self._step("see", result):
                 see(self.database, "scheduler")
-                self.log.observe(SchedulerSeen(instance=instance()))
+                seen = roll_call(self.database)
+                self.log.observe(
+                    SchedulerSeen(schedulers=" ".join(seen["scheduler"]), workers=" ".join(seen["worker"]))
+                )
 
     @contextmanager
     def _step(self, step: str, result: TickResult) -> Iterator[None]:

@@ -51,7 +51,10 @@ def declare(broker: dramatiq.Broker, place: Workplace) -> None:
 
 
 def _notify(place: Workplace, notice_id: int) -> str:
-    return notify.send_notice(place.database, notice_id, keys=place.webhook_keys)
+    settled = notify.send_notice(place.database, notice_id, keys=place.webhook_keys)
+    for event in settled.told:
+        place.log.observe(event)
+    return settled.outcome
 
 
 def _credit(place: Workplace, batch_id: int) -> str:

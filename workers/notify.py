@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 import orjson
 
+from models.columns import instant_text
 from models.deadlines import LEASE_S
-from models.events import NoticeDelivered, NoticeUndelivered
+from models.events import NoticeDelivered, NoticeUndelivered, Observed, StoreFailed, StoreResumed, StoreSuspended
 from models.journal import append
 from models.keys import KeyRing, store_secret
 from models.runs import of_run
@@ -79,11 +80,19 @@ class Taken:
     envelope: Envelope
 
 
-def send_notice(database: Database, notice_id: int, *, keys: KeyRing) -> str:
-    """One attempt at one notice. Returns what it came to: nothing, delivered, later, undelivered, lease lost."""
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an attempt came to: nothing, delivered, later, undelivered, lease lost; and what the log is to say of it."""
+
+    outcome: str
+    told: tuple[Observed, ...] = ()
+
+
+def send_notice(database: Database, notice_id: int, *, keys: KeyRing) -> Settled:
+    """One attempt at one notice."""
     taken = take_notice(database, notice_id, keys=keys)
     if taken is None:
-        return "nothing"
+        return Settled("nothing")
     answer = deliver(taken.envelope)
     return settle_notice(database, notice_id, taken, answer)
 
@@ -111,33 +120,33 @@ def take_notice(database: Database, notice_id: int, *, keys: KeyRing) -> Taken |
     return Taken(token, notice.attempts, store.id, Envelope(store.url, notice.webhook_id, body, signing))
 
 
-def settle_notice(database: Database, notice_id: int, taken: Taken, answer: Answer) -> str:
+def settle_notice(database: Database, notice_id: int, taken: Taken, answer: Answer) -> Settled:
     """Record what an attempt came to, unless the lease was lost meanwhile: whoever took over will tell."""
     with database.transaction() as tx:
         state = _next_state(answer, attempts=taken.attempts)
+        again_at = tx.now + _wait(answer, attempts=taken.attempts)
         settled = tx.execute(
             SETTLE_NOTICE,
             notice_id=notice_id,
             token=taken.token,
             state=state,
             now=tx.now,
-            next_attempt_at=tx.now + _wait(answer, attempts=taken.attempts),
+            next_attempt_at=again_at,
             delivered_at=tx.now if state == "delivered" else None,
             last_error=answer.error if not isinstance(answer, Delivered) else "",
         )
         if settled != 1:
-            return "lease lost"
-        if isinstance(answer, TryLater):
-            tx.execute(
-                STORE_FAILED,
-                store_id=taken.store_id,
-                failures_max=BREAKER_FAILURES,
-                open_until=tx.now + BREAKER_OPEN,
-            )
-        else:
-            tx.execute(STORE_ANSWERED, store_id=taken.store_id)
+            return Settled("lease lost")
+        told = _change_breaker(tx, taken.store_id, answer)
         _journal(tx, notice_id, state)
-    return "later" if state == "due" else state
+    if isinstance(answer, TryLater) and state == "due":
+        told.append(
+            StoreFailed(
+                store=taken.store_id, notice_id=notice_id, attempts=taken.attempts, error=answer.error,
+                next_attempt_at=instant_text(again_at),
+            )
+        )  # fmt: skip
+    return Settled("later" if state == "due" else state, tuple(told))
 
 
 def secrets_of(store: Store, *, keys: KeyRing, now: datetime) -> list[str]:
@@ -146,6 +155,20 @@ def secrets_of(store: Store, *, keys: KeyRing, now: datetime) -> list[str]:
     if store.previous_secret_until is not None and store.previous_secret_until > now:
         versions.append(store.secret_version - 1)
     return [store_secret(keys, store_id=store.id, version=version) for version in versions]
+
+
+def _change_breaker(tx: Tx, store_id: str, answer: Answer) -> list[Observed]:
+    """One more failure in a row, or none any more. Returns what is news about it."""
+    before = tx.get(Store, Store.id == store_id, lock=True)
+    failures = before.failures
+    if not isinstance(answer, TryLater):
+        tx.execute(STORE_ANSWERED, store_id=store_id)
+        return [StoreResumed(store=store_id)] if failures >= BREAKER_FAILURES else []
+    until = tx.now + BREAKER_OPEN
+    tx.execute(STORE_FAILED, store_id=store_id, failures_max=BREAKER_FAILURES, open_until=until)
+    if failures + 1 < BREAKER_FAILURES:
+        return []
+    return [StoreSuspended(store=store_id, failures=failures + 1, until=instant_text(until))]
 
 
 def _next_state(answer: Answer, *, attempts: int) -> str:

@@ -21,7 +21,7 @@ from models.keys import load_keys
 from models.log import Log
 from models.schema import require_current
 from models.settings import Settings, read_settings
-from models.sightings import instance, see
+from models.sightings import see
 from models.storage import Database
 from workers.actors import Workplace, declare
 from workers.attempts import AttemptLog
@@ -116,7 +116,7 @@ def _be_seen(database: Database, broker: SafeRedisBroker, log: Log) -> None:
             if broker.answered.wait(ANSWERED_WITHIN_S):
                 broker.answered.clear()
                 see(database, "worker")
-                log.observe(WorkerSeen(instance=instance()))
+                log.observe(WorkerSeen())
             else:
                 log.observe(BrokerUnreachable(error=broker.refusal or "no answer"))
         pause.wait(SEEN_EVERY_S)

@@ -10,7 +10,7 @@ import orjson
 from models.calendar import Cycle
 from models.columns import instant_text
 from models.events import BatchCredited, Journalled, NoticeDelivered, RunApproved, RunCompleted, RunPlanned, RunReleased
-from models.journal import GENESIS, chain_hash, line
+from models.journal import GENESIS, Writer, chain_hash, line
 from models.runs import RunFields
 from tests.builders import CITIES
 
@@ -21,6 +21,7 @@ AMOUNT_MINOR = 80_000
 #: Of each run, beside those of its batches.
 OTHER_EVENTS = 5
 BEGAN = datetime(2026, 12, 1, 20, tzinfo=UTC)
+WRITER = Writer("despensa-scheduler", "0.1.0", "host:1")
 
 
 def write_log(path: Path, *, lines: int) -> int:
@@ -33,9 +34,7 @@ def write_log(path: Path, *, lines: int) -> int:
                 seq += 1
                 timestamp, fields = instant_text(BEGAN + timedelta(milliseconds=8 * seq)), event.values()
                 prev_hash = chain_hash(prev_hash, seq=seq, event=event.NAME, timestamp=timestamp, fields=fields)
-                head = line(
-                    event.NAME, timestamp=timestamp, level=event.LEVEL, service="despensa-scheduler", version="0.1.0"
-                )
+                head = line(event.NAME, timestamp=timestamp, level=event.LEVEL, writer=WRITER)
                 file.write(orjson.dumps({**head, **fields, "seq": seq, "hash": prev_hash}) + b"\n")
     return runs * BATCHES * LINES
 
@@ -49,7 +48,9 @@ def _events(run_id: int) -> Iterator[Journalled]:
     count, minor = BATCHES * LINES, BATCHES * LINES * AMOUNT_MINOR
     digest = hashlib.sha256(str(run_id).encode()).hexdigest()
     yield RunPlanned(
-        **of_run, late=False, planned=count, planned_minor=minor, currency="MXN", batches=BATCHES, held_elsewhere=0,
+        **of_run, location_name=CITIES[run_id % len(CITIES)][1], time_zone="America/Tijuana",
+        opens_at=instant_text(BEGAN), late=False, planned=count, planned_minor=minor, currency="MXN",
+        batches=BATCHES, held_elsewhere=0,
         digest=digest, operator="despensa",
     )  # fmt: skip
     yield RunApproved(

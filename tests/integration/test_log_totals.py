@@ -588,7 +588,13 @@ def test_every_event_that_changes_a_run_is_counted() -> None:
         if issubclass(kind, Journalled) and "run_id" in kind.__dataclass_fields__
     }
 
-    assert of_runs - set(NEEDED) == {"run.blocked", "batch.split", "vouchers.exported"}
+    assert of_runs - set(NEEDED) == {
+        "run.blocked",
+        "batch.retried",
+        "batch.split",
+        "notice.created",
+        "vouchers.exported",
+    }
 
 
 def test_command_prints_the_run_objects_and_their_place(books: Books, capsys: pytest.CaptureFixture[str]) -> None:

@@ -209,7 +209,7 @@ def test_attempt_whose_lease_was_lost_does_not_settle(installation: Installation
     expire_stamps(installation.database)
     installation.receive(SendNotice(notice.id))
 
-    assert settle_notice(installation.database, notice.id, slow, Delivered()) == "lease lost"
+    assert settle_notice(installation.database, notice.id, slow, Delivered()).outcome == "lease lost"
 
     delivered = [line for line in _events(installation) if line == "notice.delivered"]
     assert len(delivered) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.events import WorkerSeen
+from models.events import BrokerUnreachable
 from models.log import Log
 
 
@@ -29,7 +29,7 @@ def instances(path: Path) -> list[str]:
     found = []
     for line in path.read_bytes().splitlines():
         try:
-            found.append(orjson.loads(line)["instance"])
+            found.append(orjson.loads(line)["error"])
         except orjson.JSONDecodeError:
             continue
     return found
@@ -42,11 +42,11 @@ def test_line_cut_short_on_standard_output_in_a_file_spoils_no_other(
     path = tmp_path / "out.jsonl"
     monkeypatch.setattr(os, "dup", lambda _descriptor: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     log, other = Log.to_stdout("test"), Log.to_stdout("other")
-    log.observe(WorkerSeen(instance="a"))
+    log.observe(BrokerUnreachable(error="a"))
     for each in (log, other):
         with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
-            each.observe(WorkerSeen(instance="torn"))
-        log.observe(WorkerSeen(instance="b"))
+            each.observe(BrokerUnreachable(error="torn"))
+        log.observe(BrokerUnreachable(error="b"))
     log.sync()
 
     assert instances(path) == ["a", "b", "b"]
@@ -57,26 +57,26 @@ def test_log_may_be_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with Log.to_file(path, "test") as log:
-        log.observe(WorkerSeen(instance="a"))
-        log.observe(WorkerSeen(instance="b"))
+        log.observe(BrokerUnreachable(error="a"))
+        log.observe(BrokerUnreachable(error="b"))
         log.sync()
         said = os.read(reading, 65_536)
     os.close(reading)
 
-    assert [orjson.loads(line)["instance"] for line in said.splitlines()] == ["a", "b"]
+    assert [orjson.loads(line)["error"] for line in said.splitlines()] == ["a", "b"]
 
 
 def test_rotation_that_fails_closes_no_file_of_others(tmp_path: Path) -> None:
     """Its descriptor's number is free for SQLite, or a socket, only once the log has another."""
     folder = tmp_path / "log"
     with Log.to_file(folder / "despensa.jsonl", "test") as log:
-        log.observe(WorkerSeen(instance="a"))
+        log.observe(BrokerUnreachable(error="a"))
         folder.rename(tmp_path / "rotated")
         with pytest.raises(FileNotFoundError):
-            log.observe(WorkerSeen(instance="b"))
+            log.observe(BrokerUnreachable(error="b"))
         other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
         folder.mkdir()
-        log.observe(WorkerSeen(instance="c"))
+        log.observe(BrokerUnreachable(error="c"))
         os.write(other, b"a row")
         os.close(other)
 
@@ -87,10 +87,10 @@ def test_rotation_that_fails_closes_no_file_of_others(tmp_path: Path) -> None:
 def test_disk_that_fills_in_mid_line_spoils_no_other_line(tmp_path: Path) -> None:
     path = tmp_path / "despensa.jsonl"
     with Log.to_file(path, "test") as log:
-        log.observe(WorkerSeen(instance="a"))
+        log.observe(BrokerUnreachable(error="a"))
         with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
-            log.observe(WorkerSeen(instance="b"))
-        log.observe(WorkerSeen(instance="c"))
+            log.observe(BrokerUnreachable(error="b"))
+        log.observe(BrokerUnreachable(error="c"))
 
     assert instances(path) == ["a", "c"]
     assert len(path.read_bytes().splitlines()) == 3
@@ -100,7 +100,7 @@ def test_line_that_a_crash_has_cut_short_spoils_no_other_line(tmp_path: Path) ->
     path = tmp_path / "despensa.jsonl"
     path.write_bytes(b'{"event":"worker.se')
     with Log.to_file(path, "test") as log:
-        log.observe(WorkerSeen(instance="a"))
+        log.observe(BrokerUnreachable(error="a"))
 
     assert instances(path) == ["a"]
 
@@ -109,10 +109,10 @@ def test_line_that_another_process_has_cut_short_spoils_no_other_line(tmp_path: 
     """An installation without a scheduler has one file for all its commands."""
     path = tmp_path / "despensa.jsonl"
     with Log.to_file(path, "test") as log, Log.to_file(path, "other") as other:
-        log.observe(WorkerSeen(instance="a"))
+        log.observe(BrokerUnreachable(error="a"))
         with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):
-            other.observe(WorkerSeen(instance="torn"))
-        log.observe(WorkerSeen(instance="b"))
-        other.observe(WorkerSeen(instance="c"))
+            other.observe(BrokerUnreachable(error="torn"))
+        log.observe(BrokerUnreachable(error="b"))
+        other.observe(BrokerUnreachable(error="c"))
 
     assert instances(path) == ["a", "b", "c"]

@@ -12,11 +12,12 @@ import pytest
 from console.log_reference import fields_of, json_schema, json_schema_text, reference_page
 from models.columns import instant_text
 from models.events import CATALOGUE, Event, Journalled, Observed
-from models.journal import GENESIS, chain_hash, line, observed_line
+from models.journal import GENESIS, Writer, chain_hash, line, observed_line
 from models.log import Log
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NOW = datetime(2026, 12, 1, 15, tzinfo=UTC)
+WRITER = Writer("despensa", "0.1.0", "host:1")
 #: Where any text would not do.
 TEXTS = {"run": "2026-12/02004.2", "cycle": "2026-12", "location": "02004", "currency": "MXN"}
 VALUES = {int: 7, str: "text", bool: True}
@@ -30,10 +31,10 @@ def a_line(kind: type[Event]) -> Line:
     hints = typing.get_type_hints(kind)
     event = kind(**{each.name: TEXTS.get(each.name, VALUES[hints[each.name]]) for each in fields(kind)})
     if isinstance(event, Observed):
-        return observed_line(event, now=NOW, service="despensa", version="0.1.0")
+        return observed_line(event, now=NOW, writer=WRITER)
     timestamp = instant_text(NOW)
     digest = chain_hash(GENESIS, seq=1, event=kind.NAME, timestamp=timestamp, fields=event.values())
-    head = line(kind.NAME, timestamp=timestamp, level=kind.LEVEL, service="despensa", version="0.1.0")
+    head = line(kind.NAME, timestamp=timestamp, level=kind.LEVEL, writer=WRITER)
     return {**head, **event.values(), "seq": 1, "hash": digest}
 
 

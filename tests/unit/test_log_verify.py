@@ -16,10 +16,11 @@ from console.log_verify import Verification, verify
 from models.columns import instant_text
 from models.errors import BooksDisagree, Exit, NotFound, RefusedInput
 from models.events import BatchCredited, SchedulerSeen
-from models.journal import GENESIS, chain_hash, hash_of_line, line, observed_line
+from models.journal import GENESIS, Writer, chain_hash, hash_of_line, line, observed_line
 
 Line = dict[str, int | str | bool | None]
 NOW = datetime(2026, 12, 1, 15, tzinfo=UTC)
+WRITER = Writer("despensa", "0.1.0", "host:1")
 
 
 def a_chain(count: int = 6) -> list[Line]:
@@ -32,14 +33,14 @@ def a_chain(count: int = 6) -> list[Line]:
         )  # fmt: skip
         timestamp = instant_text(NOW + timedelta(seconds=seq))
         prev_hash = chain_hash(prev_hash, seq=seq, event=event.NAME, timestamp=timestamp, fields=event.values())
-        head = line(event.NAME, timestamp=timestamp, level="info", service="despensa", version="0.1.0")
+        head = line(event.NAME, timestamp=timestamp, level="info", writer=WRITER)
         lines.append({**head, **event.values(), "seq": seq, "hash": prev_hash})
     return lines
 
 
 def an_operational_line() -> Line:
     """One that has no place and no hash."""
-    return observed_line(SchedulerSeen(instance="host:1"), now=NOW, service="despensa", version="0.1.0")
+    return observed_line(SchedulerSeen(schedulers="host:1", workers=""), now=NOW, writer=WRITER)
 
 
 def written(path: Path, lines: list[Line]) -> Path:
