@@ -434,7 +434,9 @@ def test_line_of_another_writer_is_the_same_line(books: Books) -> None:
     a_finished_month(books)
 
     def again(lines: list[Line]) -> None:
-        lines += [{**line, "service.name": "other", "service.version": "9"} for line in lines]
+        lines += [
+            {**line, "service.name": "other", "service.version": "9", "service.instance.id": "b:2"} for line in lines
+        ]
 
     found = read_totals([rewrite(books, again)])
 

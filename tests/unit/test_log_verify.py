@@ -170,7 +170,9 @@ def test_whole_log_is_proven_from_genesis(tmp_path: Path) -> None:
 def test_who_wrote_a_line_and_where_it_stands_is_not_part_of_its_proof(tmp_path: Path) -> None:
     """A line that another scheduler wrote again, and files in any order, prove the same."""
     lines = a_chain()
-    again = [{**each, "service.name": "other", "service.version": "9"} for each in lines[1:4]]
+    again = [
+        {**each, "service.name": "other", "service.version": "9", "service.instance.id": "b:2"} for each in lines[1:4]
+    ]
     newest = written(tmp_path / "despensa.jsonl", [lines[5], *again, lines[4]])
     oldest = written(tmp_path / "despensa.jsonl.2.gz", lines[:3])
     middle = written(tmp_path / "despensa.jsonl.1", lines[3:5])
