@@ -435,7 +435,8 @@ class AttemptFinished(Observed):
 
     actor: str
     message_id: str
-    subject_id: int
+    subject_id: int  #: of the batch or the notice
+    run_id: int  #: 0 where nothing was taken
     outcome: str
     duration_ms: int
 
@@ -449,7 +450,8 @@ class AttemptFailed(Observed):
 
     actor: str
     message_id: str
-    subject_id: int
+    subject_id: int  #: of the batch or the notice
+    run_id: int  #: 0 where it is not known whether something was taken
     error: str
     sqlstate: str
     constraint: str

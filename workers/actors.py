@@ -52,6 +52,7 @@ def declare(broker: dramatiq.Broker, place: Workplace) -> None:
 
 def _notify(place: Workplace, notice_id: int) -> str:
     settled = notify.send_notice(place.database, notice_id, keys=place.webhook_keys)
+    current_attempt().run_id = settled.run_id
     for event in settled.told:
         place.log.observe(event)
     return settled.outcome
@@ -64,6 +65,7 @@ def _credit(place: Workplace, batch_id: int) -> str:
         return _failed(place, batch_id, error.failure)
     if lease is None:
         return "nothing"
+    current_attempt().run_id = lease.run_id
     try:
         if lease.access is not None:
             return _credit_outside(place, lease, lease.access.programme)

@@ -19,6 +19,7 @@ class Attempt:
     message_id: str
     actor: str
     subject_id: int
+    run_id: int = 0  #: of the batch or notice, once it is taken
     outcome: str = "nothing"  #: what it came to; "nothing" where there was nothing to do
     failure: Failure | None = None
     started: float = field(default_factory=time.monotonic)
@@ -62,6 +63,7 @@ class AttemptLog(dramatiq.Middleware):
                     actor=attempt.actor,
                     message_id=attempt.message_id,
                     subject_id=attempt.subject_id,
+                    run_id=attempt.run_id,
                     outcome=attempt.outcome,
                     duration_ms=attempt.duration_ms,
                 )
@@ -72,6 +74,7 @@ class AttemptLog(dramatiq.Middleware):
                     actor=attempt.actor,
                     message_id=attempt.message_id,
                     subject_id=attempt.subject_id,
+                    run_id=attempt.run_id,
                     error=attempt.failure.error,
                     sqlstate=attempt.failure.sqlstate,
                     constraint=attempt.failure.constraint,

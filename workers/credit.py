@@ -46,10 +46,11 @@ AWAY_ERRORS = (OperationalError, InterfaceError, NoConnectionFree)
 PLACE_ERRORS = (*AWAY_ERRORS, InternalError, ProgrammingError, DespensaError, OSError, MemoryError)
 
 TAKE_BATCH = Query("""
--- take_batch: own an open batch without a live lease, and count the attempt
+-- take_batch: own an open batch without a live lease, and count the attempt; of which run it is
 UPDATE batch SET token = :token, lease_until = :lease_until, attempts = attempts + 1
 WHERE id = :batch_id AND state = 'open' AND attempts < :takes_max AND next_attempt_at <= :now
   AND (lease_until IS NULL OR lease_until < :now)
+RETURNING run_id
 """)
 
 LOCK_BATCH = Query("""
@@ -100,6 +101,7 @@ class Lease:
     """The right to work on a batch, which its row holds until `lease_until`."""
 
     batch_id: int
+    run_id: int  #: 0 where the take had no answer
     token: str
     began: float  #: this host's steady clock before the take: it ends LEASE_S later at the latest
     access: Access | None  #: to the outside issuer that credits it; None in the closed loop
@@ -145,14 +147,14 @@ def take_batch(database: Database, batch_id: int, *, stopping: threading.Event |
             access = find_access(tx, batch_id)
             if access is not None and hold_back(tx, batch_id, access):
                 return None
-            taken = tx.execute(
+            taken = tx.first(
                 TAKE_BATCH, batch_id=batch_id, token=token, lease_until=tx.now + seconds(LEASE_S), now=tx.now,
                 takes_max=TAKES_MAX,
             )  # fmt: skip
     except AWAY_ERRORS as error:
         # The commit may have been made, and its answer lost: an attempt that nobody works on must not be counted.
-        raise NotTaken(_untake(database, Lease(batch_id, token, began, None), error, stopping=stopping)) from error
-    return Lease(batch_id, token, began, access) if taken == 1 else None
+        raise NotTaken(_untake(database, Lease(batch_id, 0, token, began, None), error, stopping=stopping)) from error
+    return Lease(batch_id, int(taken.run_id), token, began, access) if taken is not None else None
 
 
 def credit_batch(database: Database, lease: Lease, *, key_version: int) -> Credited | None:

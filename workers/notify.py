@@ -76,6 +76,7 @@ class Taken:
 
     token: str
     attempts: int
+    run_id: int
     store_id: str
     envelope: Envelope
 
@@ -85,6 +86,7 @@ class Settled:
     """What an attempt came to: nothing, delivered, later, undelivered, lease lost; and what the log is to say of it."""
 
     outcome: str
+    run_id: int = 0  #: of the notice, where it was taken
     told: tuple[Observed, ...] = ()
 
 
@@ -117,7 +119,7 @@ def take_notice(database: Database, notice_id: int, *, keys: KeyRing) -> Taken |
         store = tx.get(Store, Store.id == notice.store_id)
         body = _body(tx, notice)
         signing = secrets_of(store, keys=keys, now=tx.now)
-    return Taken(token, notice.attempts, store.id, Envelope(store.url, notice.webhook_id, body, signing))
+    return Taken(token, notice.attempts, notice.run_id, store.id, Envelope(store.url, notice.webhook_id, body, signing))
 
 
 def settle_notice(database: Database, notice_id: int, taken: Taken, answer: Answer) -> Settled:
@@ -136,7 +138,7 @@ def settle_notice(database: Database, notice_id: int, taken: Taken, answer: Answ
             last_error=answer.error if not isinstance(answer, Delivered) else "",
         )
         if settled != 1:
-            return Settled("lease lost")
+            return Settled("lease lost", taken.run_id)
         told = _change_breaker(tx, taken.store_id, answer)
         _journal(tx, notice_id, state)
     if isinstance(answer, TryLater) and state == "due":
@@ -146,7 +148,7 @@ def settle_notice(database: Database, notice_id: int, taken: Taken, answer: Answ
                 next_attempt_at=instant_text(again_at),
             )
         )  # fmt: skip
-    return Settled("later" if state == "due" else state, tuple(told))
+    return Settled("later" if state == "due" else state, taken.run_id, tuple(told))
 
 
 def secrets_of(store: Store, *, keys: KeyRing, now: datetime) -> list[str]:

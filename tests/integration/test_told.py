@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.messages import SendNotice
+from models.messages import CreditBatch, SendNotice
 from models.sightings import instance, see
+from scheduler.close import close
 from scheduler.retry import Choice, retry
 from scheduler.seal import emit, seal
-from tests.builders import TIJUANA, a_programme, a_released_run, cases_of, families, notices_of
+from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, cases_of, families, notices_of
 from tests.fakes import FakeStore
 from tests.installation import Installation
 from tests.integration.test_notify import a_completed_run, try_all
@@ -116,3 +117,22 @@ def test_scheduler_calls_the_roll(installation: Installation) -> None:
     line = told(installation, "scheduler.seen")[0]
     assert (line["schedulers"], line["workers"]) == (instance(), instance())
     assert line["service.instance.id"] == instance()
+
+
+def test_attempt_is_told_with_its_run(installation: Installation, store: FakeStore) -> None:
+    """What fails again and again is seen on its run, though no batch of it was ever credited."""
+    programme = a_programme(installation.database, store_url=store.url)
+    families(installation.database, programme, 4, location=TIJUANA)
+    run = a_released_run(installation.database, programme)
+    batch = batches_of(installation.database, run)[0]
+
+    installation.receive(CreditBatch(batch.id))
+    installation.receive(CreditBatch(batch.id))
+    with installation.database.transaction() as tx:
+        assert close(tx, run.id)
+    installation.receive(SendNotice(notices_of(installation.database, run)[0].id))
+
+    lines = told(installation, "attempt.finished")
+    assert [(line["outcome"], line["run_id"]) for line in lines] == [
+        ("credited", run.id), ("nothing", 0), ("delivered", run.id),
+    ]  # fmt: skip
