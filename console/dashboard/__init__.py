@@ -1,0 +1,1 @@
+"""The dashboard: a web page that reads only the log."""
