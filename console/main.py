@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from console import config, database, keys, logs, run, simulate, store, voucher
+from console.dashboard.command import dashboard
 from console.demo import demo
 from console.doctor import doctor
 from console.intake import import_
@@ -52,6 +53,7 @@ app.add_typer(store.app, name="store", cls=Group)
 app.command("worker")(worker)
 app.command("scheduler")(scheduler)
 app.add_typer(simulate.app, name="simulate", cls=Group)
+app.command("dashboard")(dashboard)
 app.add_typer(logs.app, name="logs", cls=Group)
 
 

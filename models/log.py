@@ -30,7 +30,7 @@ class Log:
     """A place where lines go. Safe to share between threads; a line is written with one system call."""
 
     def __init__(self, sink: Sink, service: str) -> None:
-        self.writer = Writer(service, _version(), instance())
+        self.writer = Writer(service, installed_version(), instance())
         self._logger = structlog.wrap_logger(
             structlog.BytesLogger(cast(BinaryIO, sink)), processors=[_render], cache_logger_on_first_use=True
         )
@@ -146,7 +146,8 @@ def _render(_logger: Any, _method: str, line: Any) -> bytes:
     return orjson.dumps({name: line[name] for name in ("timestamp", "level", "event")} | line)
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """Of despensa, as each line says it."""
     try:
         return version("despensa")
     except PackageNotFoundError:

@@ -194,7 +194,7 @@ class Notice:
     run: str
     store: str
     number: int
-    state: str  #: due, delivered, undelivered, replaced (a later number took its place before it was delivered)
+    state: str  #: models.states.NoticeState
     attempts: int
     created_at: str
     ended_at: str

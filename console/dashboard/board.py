@@ -1,0 +1,58 @@
+"""The board: all that the log files have said so far, kept up to date. It reads files, and nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from console.dashboard.chain import Chain
+from console.dashboard.follow import Follower
+from console.dashboard.lines import Foreign, Line, Torn, parse
+from console.dashboard.told import Told
+from console.dashboard.traffic import Traffic
+
+
+class Board:
+    """Not safe to share between threads: whoever reads it while `catch_up` may run holds a lock."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.follower = Follower(paths)
+        self.chain = Chain()
+        self.told = Told()
+        self.traffic = Traffic()
+        self.last_line: tuple[float, str] = (0.0, "")
+        self.version = 0  #: another one wherever something may have changed
+        self._taken_seq = 0
+
+    def catch_up(self) -> bool:
+        """Read what was written since the last time. Returns whether there was anything."""
+        before = [(source.path, source.state) for source in self.follower.sources]
+        sealed: list[Line] = []
+        lines = 0
+        for source, raw in self.follower.read():
+            lines += 1
+            try:
+                line = parse(raw)
+            except Torn:
+                source.torn += 1
+                continue
+            except Foreign:
+                source.foreign += 1
+                continue
+            self.last_line = max(self.last_line, (line.at, line.timestamp))
+            if line.seq == 0:
+                self.traffic.take(line)
+            elif self.chain.add(line):
+                sealed.append(line)
+            self.traffic.hear(line)
+        self._take(sorted(sealed, key=lambda line: line.seq))
+        changed = lines > 0 or before != [(source.path, source.state) for source in self.follower.sources]
+        self.version += changed
+        return changed
+
+    def _take(self, lines: list[Line]) -> None:
+        """In the order of their places. What comes late, from another host's file, has all of it told once more."""
+        if lines and lines[0].seq < self._taken_seq:
+            self.told = Told()
+            lines = [self.chain.lines[seq] for seq in sorted(self.chain.lines)]
+        for line in lines:
+            self.told.take(line)
+            self._taken_seq = line.seq
