@@ -14,6 +14,8 @@ from models.events import CATALOGUE, Event
 
 #: Longer ones are none of ours.
 LINE_BYTES_MAX = 65_536
+#: Nor are larger numbers: a page could not show them exactly, and sums of them would not fit into JSON.
+NUMBER_MAX = 2**53 - 1
 #: The types that a field may have.
 KINDS: dict[object, tuple[type, ...]] = {int: (int,), str: (str,), bool: (bool,), types.NoneType: (type(None),)}
 
@@ -61,7 +63,7 @@ def parse(raw: bytes) -> Line:
     if not all(isinstance(text, str) for text in texts) or type(seq) is not int or not isinstance(digest, str):
         raise Foreign
     event, timestamp, level = (str(text) for text in texts)
-    if not 0 <= seq < 2**63 or (seq > 0) != bool(digest) or not _is_whole(event, values):
+    if not 0 <= seq <= NUMBER_MAX or (seq > 0) != bool(digest) or not _is_whole(event, values):
         raise Foreign
     try:
         at = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
@@ -85,7 +87,10 @@ _EXPECTED = {name: _expected(kind) for name, kind in CATALOGUE.items()}
 
 def _is_whole(event: str, values: dict[str, Any]) -> bool:
     nothing = _EXPECTED  # an object that no line can hold
-    return all(type(values.get(name, nothing)) in kinds for name, kinds in _EXPECTED.get(event, ()))
+    return all(
+        type(value := values.get(name, nothing)) in kinds and not (type(value) is int and abs(value) > NUMBER_MAX)
+        for name, kinds in _EXPECTED.get(event, ())
+    )
 
 
 def _plain(value: object) -> Value:

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,8 @@ import orjson
 import pytest
 
 from console import logs
+from console.dashboard.board import Board
+from console.dashboard.told import RunTold
 from console.log_totals import COLUMNS, NEEDED, read_totals, working
 from console.log_verify import compare, verify
 from console.tables import runs_as_json
@@ -23,7 +26,7 @@ from models.keys import init_keys, load_keys
 from models.log import Log
 from models.runs import RunSummary, list_summaries
 from models.storage import Database
-from models.tables import JournalHead, Programme, Run
+from models.tables import Case, Disbursement, JournalHead, Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
@@ -125,10 +128,50 @@ class Books:
         assert faults.faults == []
         assert found.as_of_seq == head.seq
         assert runs_as_json(found.summaries) == runs_as_json(self.summaries())
+        self.assert_board_is_equal(head.seq)
+
+    def assert_board_is_equal(self, seq: int) -> None:
+        """The dashboard's reading of the same lines: counts, and which cases are open."""
+        board = Board([self.path])
+        board.catch_up()
+        assert (board.chain.to_seq, board.chain.gaps(), board.chain.faults()) == (seq, [], [])
+        shown = sorted((_counts_shown(run) for run in board.told.runs.values()), key=str)
+        assert shown == sorted((_counts_kept(summary) for summary in self.summaries()), key=str)
+        with self.database.reading() as tx:
+            kept = [(case.run_id, case.disbursement_id, case.id) for case in tx.list(Case, Case.state == "open")]
+        runs = board.told.runs.values()
+        named = [(run.run_id, line, case.case_id) for run in runs for line, case in run.cases.items()]
+        assert set(named) <= set(kept)
+        assert len(named) + sum(run.stopped.count for run in runs) == len(kept)
+        assert self._open_minor() == sum(
+            sum(case.amount_minor for case in run.cases.values()) + run.stopped.amount_minor for run in runs
+        )
+
+    def _open_minor(self) -> int:
+        with self.database.reading() as tx:
+            open_ = [case.disbursement_id for case in tx.list(Case, Case.state == "open")]
+            return sum(line.amount_minor for line in tx.list(Disbursement) if line.id in open_)
 
     def lines(self) -> list[Line]:
         """Of the log so far."""
         return [orjson.loads(text) for text in self.path.read_bytes().splitlines()]
+
+
+def _counts_shown(run: RunTold) -> tuple[object, ...]:
+    states = Counter(notice.state for notice in run.notices.values())
+    return (
+        run.run, run.state, run.late, run.planned, run.planned_minor, run.credited, run.credited_minor,
+        run.open_cases, run.not_owed, states["due"], states["delivered"], states["undelivered"],
+    )  # fmt: skip
+
+
+def _counts_kept(summary: RunSummary) -> tuple[object, ...]:
+    counts = summary.counts
+    return (
+        summary.run, summary.state, summary.late, counts.planned, counts.planned_minor, counts.credited,
+        counts.credited_minor, counts.cases, counts.not_owed, counts.notices_due, counts.notices_delivered,
+        counts.notices_undelivered,
+    )  # fmt: skip
 
 
 @pytest.fixture

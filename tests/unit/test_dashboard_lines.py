@@ -1,0 +1,153 @@
+"""A log line may have been written by anybody: it is taken whole, or not at all."""
+
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.dashboard.board import Board
+from console.dashboard.chain import Chain
+from console.dashboard.lines import Foreign, Line, Torn, parse
+from console.dashboard.views import Fault, Gap
+from models.events import CATALOGUE
+from models.journal import GENESIS, hash_of_line
+from tests.unit.test_log_reference import NAMES, a_line
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def sealed(count: int, *, begin: int = 1) -> list[Line]:
+    """So many lines of a chain, from a place on."""
+    prev_hash, lines = GENESIS, []
+    for seq in range(1, begin + count):
+        values = a_line(CATALOGUE["run.resumed"]) | {"seq": seq}
+        prev_hash = hash_of_line(prev_hash, values)
+        lines.append(parse(orjson.dumps(values | {"hash": prev_hash})))
+    return lines[begin - 1 :]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_line_of_every_event_is_taken(name: str) -> None:
+    line = parse(orjson.dumps(a_line(CATALOGUE[name])))
+
+    assert (line.event, line.at) == (name, 1796137200.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+def test_line_with_a_field_of_another_type_is_not_taken(name: str, data: st.DataObject) -> None:
+    values = a_line(CATALOGUE[name])
+    field = data.draw(st.sampled_from(sorted(values)))
+    if field in {"schema", "service.name", "service.version", "service.instance.id"}:
+        return
+    was = values.pop(field)
+    other = data.draw(JSON_VALUES.filter(lambda value: type(value) is not type(was)))
+
+    with pytest.raises(Foreign):
+        parse(json.dumps(values | {field: other}).encode())
+
+
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_are_taken_or_refused(raw: bytes) -> None:
+    with pytest.raises((Torn, Foreign)):
+        parse(raw)
+
+
+@given(values=st.dictionaries(st.sampled_from(["event", "seq", "hash", "timestamp", "level", "run_id"]), JSON_VALUES))
+def test_any_object_is_taken_or_refused(values: dict[str, object]) -> None:
+    with pytest.raises((Torn, Foreign)):
+        parse(json.dumps(values).encode())
+
+
+def test_event_of_a_newer_version_is_shown_as_it_is() -> None:
+    values = a_line(CATALOGUE["worker.seen"]) | {"event": "worker.warmed", "degrees": 40, "more": {"a": [1]}}
+
+    shown = parse(orjson.dumps(values)).shown()
+
+    assert (shown.event, shown.fields) == ("worker.warmed", {"degrees": 40, "more": "{'a': [1]}"})
+
+
+def test_whole_chain_has_neither_gap_nor_fault() -> None:
+    chain = Chain()
+    for line in reversed(sealed(5)):
+        assert chain.add(line)
+
+    assert (chain.first_seq, chain.to_seq, chain.last_seq) == (1, 5, 5)
+    assert (chain.gaps(), chain.faults()) == ([], [])
+
+
+@given(order=st.permutations(range(8)))
+def test_order_in_which_lines_come_does_not_matter(order: list[int]) -> None:
+    chain, lines = Chain(), sealed(9)
+    del lines[4]
+    for place in order:
+        chain.add(lines[place])
+
+    assert (chain.to_seq, chain.last_seq, chain.gaps(), chain.faults()) == (4, 9, [Gap(5, 5)], [])
+
+
+def test_line_that_says_again_what_is_known_is_no_news() -> None:
+    chain, lines = Chain(), sealed(2)
+    for line in lines:
+        chain.add(line)
+
+    assert not chain.add(lines[0])
+    assert chain.faults() == []
+
+
+def test_changed_line_is_found() -> None:
+    chain, lines = Chain(), sealed(3)
+    changed = parse(orjson.dumps(lines[1].fields | {"operator": "somebody"}))
+    for line in (lines[0], changed, lines[2]):
+        chain.add(line)
+
+    assert chain.faults() == [Fault(2, "changed")]
+
+
+def test_line_that_contradicts_another_is_found() -> None:
+    chain, lines = Chain(), sealed(3)
+    for line in lines:
+        chain.add(line)
+
+    assert not chain.add(parse(orjson.dumps(lines[1].fields | {"hash": "0" * 63 + "1"})))
+    assert chain.faults() == [Fault(2, "contradicted")]
+
+
+def test_log_that_begins_later_is_whole_from_there() -> None:
+    chain = Chain()
+    for line in sealed(3, begin=7):
+        chain.add(line)
+
+    assert (chain.first_seq, chain.to_seq, chain.faults()) == (7, 9, [])
+
+
+def test_line_that_comes_late_is_told_in_its_place(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """From another host's file: a run's state is what its last event made it."""
+    planned, approved, released = (
+        a_line(CATALOGUE[name]) | {"run_id": 1, "seq": seq}
+        for seq, name in enumerate(("run.planned", "run.approved", "run.released"), start=1)
+    )
+    here, there = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    here.write_bytes(orjson.dumps(planned) + b"\n" + orjson.dumps(released) + b"\n")
+    board = Board([tmp_path])
+    board.catch_up()
+
+    there.write_bytes(orjson.dumps(approved) + b"\n")
+    board.catch_up()
+
+    assert board.told.runs[1].state == "released"
+    assert board.told.runs[1].seqs == [1, 2, 3]
+
+
+def test_number_that_no_page_can_show_is_not_taken() -> None:
+    values = a_line(CATALOGUE["batch.credited"])
+
+    parse(orjson.dumps(values | {"credited_minor": 2**53 - 1}))
+    with pytest.raises(Foreign):
+        parse(orjson.dumps(values | {"credited_minor": 2**53}))
