@@ -113,6 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # who asks while the files are read is answered afterwards
     except OSError as error:
         listening.close()
         raise Misconfigured(
