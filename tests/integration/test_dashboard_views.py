@@ -76,7 +76,7 @@ def the_city(board: Board, *, at: datetime) -> City:
 
 @pytest.mark.parametrize(
     ("after", "state", "missing"),
-    [(timedelta(seconds=-1), "expected", 0), (timedelta(), "due", 0), (timedelta(hours=3), "missing", 1)],
+    [(timedelta(seconds=-1), "expected", 0), (timedelta(hours=1), "due", 0), (timedelta(hours=3), "missing", 1)],
 )
 def test_slot_without_its_run_is_missing_once_its_payday_is_over(
     installation: Installation, after: timedelta, state: str, missing: int
