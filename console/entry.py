@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from models.errors import Misconfigured, RefusedInput
+from models.errors import (
+    LOCK_NOT_AVAILABLE,
+    DespensaError,
+    Misconfigured,
+    NoDatabase,
+    RefusedByState,
+    RefusedInput,
+)
 
 if TYPE_CHECKING:
     from models.log import Log
@@ -77,3 +84,21 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Misconfigured(f"{question} Without a terminal this needs --yes", hint="repeat the command with --yes")
     if not typer.confirm(question, err=True):
         raise RefusedInput("not confirmed; nothing was changed")
+
+
+def translated(error: Exception) -> DespensaError:
+    """One of ours as it is; an error that no command expected by its type alone: its text may hold a family."""
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+    if isinstance(error, DespensaError):
+        return error
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+        return RefusedByState("another command holds what this one needs", hint="nothing was changed; repeat it")
+    if isinstance(error, DBAPIError):
+        name = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', None) or ''}".strip()
+        if isinstance(error, OperationalError | InterfaceError):
+            return NoDatabase(f"the database does not answer: {name}", hint="nothing is lost; despensa doctor")
+        return DespensaError(f"the database refused: {name}", hint="repeat with --debug, and report it")
+    if isinstance(error, OSError):
+        return DespensaError(f"{error.strerror or type(error).__name__}: {error.filename or 'a file'}")
+    return DespensaError(f"a defect: {type(error).__name__}", hint="repeat with --debug, and report it")

@@ -13,9 +13,10 @@ from console import config, database, keys, logs, run, simulate, store, voucher
 from console.dashboard.command import dashboard
 from console.demo import demo
 from console.doctor import doctor
+from console.entry import translated
 from console.intake import import_
 from console.start import scheduler, worker
-from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Exit, NoDatabase, RefusedByState
+from models.errors import Exit
 
 
 def _exit_with(code: int | None, **_: object) -> None:
@@ -67,27 +68,11 @@ def main() -> None:
     except Exception as error:  # the last one who can turn it into a message
         if debug:
             raise
-        told = error if isinstance(error, DespensaError) else _translated(error)
+        told = translated(error)
         typer.echo(f"error: {told}", err=True)
         if told.hint:
             typer.echo(f"hint: {told.hint}", err=True)
         sys.exit(int(told.exit_code))
-
-
-def _translated(error: Exception) -> DespensaError:
-    """An error that no command expected, by its type alone: its text may hold a family."""
-    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
-        return RefusedByState("another command holds what this one needs", hint="nothing was changed; repeat it")
-    if isinstance(error, DBAPIError):
-        name = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', None) or ''}".strip()
-        if isinstance(error, OperationalError | InterfaceError):
-            return NoDatabase(f"the database does not answer: {name}", hint="nothing is lost; despensa doctor")
-        return DespensaError(f"the database refused: {name}", hint="repeat with --debug, and report it")
-    if isinstance(error, OSError):
-        return DespensaError(f"{error.strerror or type(error).__name__}: {error.filename or 'a file'}")
-    return DespensaError(f"a defect: {type(error).__name__}", hint="repeat with --debug, and report it")
 
 
 if __name__ == "__main__":

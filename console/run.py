@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from console.cases import cases, resolve, retry
 from console.entry import confirm, echo, echo_json, entry, note
 from console.planning import plan
 from console.start import start
-from models.errors import Exit, RefusedInput
+from models.errors import Exit
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-
     from models.runs import RunSummary
     from models.storage import Tx
     from models.tables import Run
@@ -23,11 +21,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The monthly runs: start, look, approve, release, repair.")
 app.command("start")(start)
 app.command("plan")(plan)
+app.command("cases")(cases)
+app.command("retry")(retry)
+app.command("resolve")(resolve)
 
 RUN = typer.Argument(help="Such as 2026-12/02004, with .2 for part 2.")
 YES = typer.Option(False, "--yes", help="Do not ask.")
-#: More cases than anybody reads in a table; `--json` gives all.
-CASES_SHOWN = 1_000
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 
 
@@ -87,93 +86,6 @@ def release(run: str = RUN, yes: bool = YES) -> None:
         with desk.database.transaction() as tx:
             release_run(tx, found.id, now=datetime.now(UTC))
     note(f"run {run} is released; the next tick sends its batches: despensa run start")
-
-
-@app.command()
-def cases(
-    run: str = typer.Argument("", help="Only this run."),
-    all_: bool = typer.Option(False, "--all", help="Closed ones, too."),
-    as_json: bool = JSON,
-) -> None:
-    """Lines that need another try or a person: reason, age, next step."""
-    from console.tables import echo_table
-    from models.cases import LIST_CASES
-    from models.runs import find_run
-
-    with entry() as desk, desk.database.reading() as tx:
-        run_id = find_run(tx, run).id if run else 0
-        found = (_case_row(row) for row in tx.stream(LIST_CASES, run_id=run_id, closed_too=int(all_)))
-        rows = list(found) if as_json else list(islice(found, CASES_SHOWN))
-        more = sum(1 for _ in found)
-    if as_json:
-        echo_json({"cases": rows})
-        return
-    headers = ("case", "run", "disbursement", "reason", "error", "state", "attempts", "opened_at", "next")
-    echo_table(headers, [[row[name] for name in headers] for row in rows], right="r r   r ")
-    if more:
-        note(f"and {more} more: name a run, or use --json")
-
-
-@app.command()
-def retry(
-    run: str = RUN,
-    case: int = typer.Option(0, help="Only this case."),
-    reason: str = typer.Option("", help="Only cases of this reason."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be tried again, and change nothing."),
-    yes: bool = YES,
-) -> None:
-    """Try a run's open cases again: each line once, with its reserve."""
-    from models.money import format_amount
-    from models.runs import find_run
-    from scheduler.retry import Choice, forecast_retry
-    from scheduler.retry import retry as retry_cases
-
-    choice = Choice(case_id=case, reason=reason)
-    with entry() as desk:
-        with desk.database.transaction() as tx:
-            found = find_run(tx, run)
-            forecast = forecast_retry(tx, found.id, choice)
-        amount = format_amount(forecast.amount_minor, forecast.currency)
-        again = format_amount(forecast.to_reserve_minor, forecast.currency)
-        echo(f"{forecast.cases} cases of run {run}, {amount}; {again} to be reserved again")
-        if dry_run or forecast.cases == 0:
-            note("nothing was changed")
-            return
-        confirm("Try them again?", yes=yes)
-        with desk.database.transaction() as tx:
-            retry_cases(tx, found.id, choice)
-    note("the next tick sends them: despensa run start")
-
-
-@app.command()
-def resolve(
-    case: int = typer.Argument(help="The number of the case."),
-    paid: str = typer.Option("", help="The family was paid: a reference to the evidence, which names nobody."),
-    not_owed: bool = typer.Option(False, "--not-owed", help="The line was not owed; its reserve goes back."),
-    yes: bool = YES,
-) -> None:
-    """A person's exit from any case: paid, with evidence, or not owed."""
-    from models.keys import load_keys
-    from models.money import format_amount
-    from models.tables import Case, Disbursement, Run, run_code
-    from scheduler.resolve import resolve_not_owed, resolve_paid
-
-    if bool(paid) == not_owed:
-        raise RefusedInput("say either --paid EVIDENCE or --not-owed")
-    with entry() as desk:
-        with desk.database.reading() as tx:
-            found = tx.get(Case, Case.id == case)
-            line = tx.get(Disbursement, Disbursement.id == found.disbursement_id)
-            run = tx.get(Run, Run.id == found.run_id)
-        amount = format_amount(line.amount_minor, run.currency)
-        confirm(f"Case {case} of run {run_code(run)}, {amount}: {'paid' if paid else 'not owed'}?", yes=yes)
-        with desk.database.transaction() as tx:
-            if paid:
-                version = load_keys(desk.settings.keys, "pin").latest.version
-                resolve_paid(tx, case, evidence=paid, key_version=version)
-            else:
-                resolve_not_owed(tx, case)
-    note(f"case {case} is closed")
 
 
 @app.command()
@@ -288,22 +200,3 @@ def _confirm_run(run: Run, verb: str, *, yes: bool) -> None:
     amount = format_amount(run.planned_minor, run.currency)
     echo(f"run {run_code(run)}: {run.state}, {run.lines} families, {amount}")
     confirm(f"{verb} run {run_code(run)}?", yes=yes)
-
-
-def _case_row(case: Row[Any]) -> dict[str, object]:
-    from models.columns import instant_text
-    from models.tables import run_code
-
-    return {
-        "case": case.id,
-        "run": run_code(case),
-        "disbursement": case.disbursement_id,
-        "reason": case.reason,
-        "error": case.last_error,
-        "state": case.outcome or case.state,
-        "attempts": case.attempts,
-        "opened_at": instant_text(case.opened_at),
-        "next": "a person: run retry, or run resolve"
-        if case.next_attempt_at is None
-        else instant_text(case.next_attempt_at),
-    }

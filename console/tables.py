@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ def echo_runs(runs: Sequence[RunSummary]) -> None:
     ]  # fmt: skip
     headers = ("run", "state", "planned", "credited", "cases", "not owed", "amount credited", "notices", "waits for")
     echo_table(headers, rows, right="  rrrrrr ")
+
+
+def age_text(age: timedelta) -> str:
+    """How long something has lasted, in the unit that tells: 40 s, 12 min, 30 h, 5 d."""
+    whole_s = max(0, int(age.total_seconds()))
+    if whole_s < 120:
+        return f"{whole_s} s"
+    if whole_s < 7_200:
+        return f"{whole_s // 60} min"
+    return f"{whole_s // 3_600} h" if whole_s < 172_800 else f"{whole_s // 86_400} d"
 
 
 def runs_as_json(runs: Sequence[RunSummary]) -> dict[str, object]:

@@ -68,13 +68,20 @@ WHERE d.programme_id = :programme_id
 GROUP BY i.disbursement_id ORDER BY i.disbursement_id
 """)  # noqa: S608  # of constants, of no input
 
-LIST_CASES = Query("""
--- list_cases: cases with their runs, for the screen; of one run, or of all (:run_id 0); not bounded: stream it
+#: Which cases `c`, of runs `r`, an operator means. Empty texts, zeros and `:any_error` 1 leave nobody out.
+CHOSEN = """(:run_id = 0 OR c.run_id = :run_id) AND (:location_code = '' OR r.location_code = :location_code)
+  AND (:cycle = '' OR r.cycle = :cycle) AND (:reason = '' OR c.reason = :reason)
+  AND (:case_id = 0 OR c.id = :case_id) AND (:any_error = 1 OR c.last_error = :error)
+  AND (:waiting = 0 OR c.next_attempt_at IS NULL)"""
+
+LIST_CASES = Query(f"""
+-- list_cases: chosen cases with their runs, for the screen; not bounded: stream it
 SELECT c.id, c.disbursement_id, c.reason, c.last_error, c.state, c.outcome, c.attempts, c.opened_at, c.next_attempt_at,
-       r.cycle, r.location_code, r.part
-FROM cases c JOIN run r ON r.id = c.run_id
-WHERE (c.run_id = :run_id OR :run_id = 0) AND (c.state = 'open' OR :closed_too = 1) ORDER BY c.id
-""")
+       r.cycle, r.location_code, r.part, r.currency, p.code AS programme, d.amount_minor
+FROM cases c JOIN run r ON r.id = c.run_id JOIN programme p ON p.id = r.programme_id
+JOIN disbursement d ON d.id = c.disbursement_id
+WHERE {CHOSEN} AND (c.state = 'open' OR :closed_too = 1) ORDER BY c.id
+""")  # noqa: S608  # of constants, of no input
 
 NEWEST_CALL = Query("""
 -- newest_call: the last call to any issuer, and of what its reference was derived

@@ -26,6 +26,8 @@ ASK_AGAIN = (
     timedelta(hours=6),
     timedelta(hours=18),
 )
+#: Ends the error of a case whose line is sent no more: nobody but a person can find out whether it was credited.
+KEY_WINDOW_OVER = "the key window is over"
 #: A line that an issuer puts off, or that cannot be called for, for so long becomes a case. Source: design.md, Poison.
 PUT_OFF_MAX = timedelta(hours=24)
 

@@ -22,6 +22,7 @@ SELECT c.fund_id, COUNT(*) AS cases, CAST(SUM(d.amount_minor) AS BIGINT) AS amou
 FROM cases c JOIN disbursement d ON d.id = c.disbursement_id
 WHERE c.run_id = :run_id AND c.state = 'open' AND (:case_id = 0 OR c.id = :case_id)
   AND (:reason = '' OR c.reason = :reason) AND (:due_only = 0 OR c.next_attempt_at <= :now)
+  AND (:any_error = 1 OR c.last_error = :error) AND (:waiting = 0 OR c.next_attempt_at IS NULL)
 GROUP BY c.fund_id ORDER BY c.fund_id
 """)
 
@@ -36,7 +37,8 @@ FROM (SELECT n.id, n.amount_minor, n.place, c.fund_id,
             FROM disbursement WHERE id BETWEEN :first_id AND :last_id) n
       JOIN cases c ON c.disbursement_id = n.id
       WHERE c.run_id = :run_id AND c.state = 'open' AND (:case_id = 0 OR c.id = :case_id)
-        AND (:reason = '' OR c.reason = :reason) AND (:due_only = 0 OR c.next_attempt_at <= :now)) covered
+        AND (:reason = '' OR c.reason = :reason) AND (:due_only = 0 OR c.next_attempt_at <= :now)
+        AND (:any_error = 1 OR c.last_error = :error) AND (:waiting = 0 OR c.next_attempt_at IS NULL)) covered
 GROUP BY fund_id, stretch, place / :batch_lines ORDER BY MIN(id)
 """)
 
@@ -45,6 +47,7 @@ CLOSE_CASES = Query("""
 UPDATE cases SET state = 'closed', outcome = 'retried', closed_at = :now, closed_by = :closed_by
 WHERE run_id = :run_id AND state = 'open' AND (:case_id = 0 OR id = :case_id)
   AND (:reason = '' OR reason = :reason) AND (:due_only = 0 OR next_attempt_at <= :now)
+  AND (:any_error = 1 OR last_error = :error) AND (:waiting = 0 OR next_attempt_at IS NULL)
 """)
 
 LIST_COVERING = Query("""
@@ -73,15 +76,20 @@ WHERE c.state = 'open' AND c.next_attempt_at <= :now AND r.state <> 'paused' ORD
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which open cases of a run: all, or one, or those of one reason, or those whose next attempt is due."""
+    """Which open cases of a run: all, or one, or those of a reason, of an error, that wait for a person, or are due."""
 
     case_id: int = 0
     reason: str = ""
-    due_only: bool = False
+    error: str | None = None  #: exactly this last error; some have an empty one
+    waiting: bool = False  #: only those that wait for a person
+    due_only: bool = False  #: only those whose next attempt is due
 
     def parameters(self) -> dict[str, object]:
         """For the queries of this module."""
-        return {"case_id": self.case_id, "reason": self.reason, "due_only": int(self.due_only)}
+        return {
+            "case_id": self.case_id, "reason": self.reason, "any_error": int(self.error is None),
+            "error": self.error or "", "waiting": int(self.waiting), "due_only": int(self.due_only),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from models import books
 from models.cases import count_doubts, open_case, unsettled
 from models.deadlines import RETRY_AFTER_S, RETRY_AFTER_S_MAX
-from models.doubts import ASK_AGAIN, PUT_OFF_MAX, ask_again_at, sure_from
+from models.doubts import ASK_AGAIN, KEY_WINDOW_OVER, PUT_OFF_MAX, ask_again_at, sure_from
 from models.errors import DespensaError
 from models.keys import KeyRing
 from models.states import BatchState, CaseReason
@@ -134,7 +134,7 @@ def _case_of(line: Line, work: Work, *, doubts: int, too_long: bool, now: dateti
     if line.surely_absent and work.ask_only:
         return _CaseOf(CaseReason.STOPPED, "", doubts)
     if line.surely_absent and line.window_over:
-        return _CaseOf(CaseReason.UNKNOWN, "absent, and the key window is over", doubts + 1)
+        return _CaseOf(CaseReason.UNKNOWN, f"absent, and {KEY_WINDOW_OVER}", doubts + 1)
     if line.last is None or isinstance(line.last, TryLater):
         # What was never called for is not given up here, however long it has waited: the sweep bounds that.
         if not too_long or not line.was_called:
@@ -146,10 +146,10 @@ def _case_of(line: Line, work: Work, *, doubts: int, too_long: bool, now: dateti
     if line.in_doubt:
         again_at = None if line.window_over else ask_again_at(doubts, now=now)
         return _CaseOf(
-            CaseReason.UNKNOWN, "the key window is over" if line.window_over else line.last.detail, doubts + 1, again_at
+            CaseReason.UNKNOWN, KEY_WINDOW_OVER if line.window_over else line.last.detail, doubts + 1, again_at
         )
     if line.window_over:
-        return _CaseOf(CaseReason.UNKNOWN, "absent, and the key window is over", doubts + 1)
+        return _CaseOf(CaseReason.UNKNOWN, f"absent, and {KEY_WINDOW_OVER}", doubts + 1)
     if not work.ask_only and not line.rejected:
         return None  # absent: there was no time left to send it again
     # The answer may have overtaken a send that the issuer still has in hand: only a later one is the last word.

@@ -2,11 +2,10 @@
 
 import pytest
 
-from console import run as run_commands
 from models.errors import RefusedByState, RefusedInput
 from models.states import BatchState, CaseState, RunState
 from models.storage import Database
-from models.tables import Batch, Run, run_code
+from models.tables import Batch, Run
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
 from scheduler.pause import pause, resume
@@ -25,8 +24,6 @@ from tests.builders import (
     run_again,
     vouchers_of,
 )
-from tests.command_line import CommandLine
-from tests.installation import Installation
 from tests.ledger import assert_books_agree, expire_lease, make_dead_case
 from workers.credit import credit_batch, take_batch
 
@@ -58,25 +55,6 @@ def test_cancelled_run_ends_with_every_line_credited_or_a_case(database: Databas
     assert [case.reason for case in cases_of(database, run)] == ["stopped"] * 20
     assert run_again(database, run).state == RunState.CANCELLED
     assert_books_agree(database)
-
-
-def test_no_case_is_left_out_of_a_list_without_a_word(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = cancelled_half_way(installation.database)
-    monkeypatch.setattr(run_commands, "CASES_SHOWN", 3)
-    commands = CommandLine(monkeypatch, installation.environment)
-
-    shown = commands.run(run_commands.app, "cases", run_code(run))
-    told = commands.run(run_commands.app, "cases", "--json")
-
-    assert shown.stdout.count("stopped") == 3
-    assert "and 17 more" in shown.stderr
-    listed = told.json["cases"]
-    assert isinstance(listed, list)
-    assert [case["disbursement"] for case in listed] == [
-        case.disbursement_id for case in cases_of(installation.database, run)
-    ]
 
 
 def test_cancelled_run_waits_for_the_lease_of_a_worker(database: Database) -> None:

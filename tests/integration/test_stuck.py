@@ -14,8 +14,8 @@ from sqlalchemy import Engine, event, text, update
 from sqlalchemy.exc import OperationalError
 
 from console import run as run_commands
+from console.entry import translated
 from console.log_totals import read_totals
-from console.main import _translated
 from console.tables import runs_as_json
 from models.deadlines import LOCK_S
 from models.errors import LOCK_NOT_AVAILABLE, BooksDisagree, Exit, NoDatabase, RefusedByState, RefusedInput
@@ -539,10 +539,10 @@ def test_lock_that_is_not_to_be_had_is_a_refusal_and_no_missing_database(postgre
             tx.one(HOLD_ENROLMENTS, programme_id=programme.id)
     assert getattr(met.value.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
-    told = _translated(met.value)
+    told = translated(met.value)
 
     assert (type(told), told.exit_code) == (RefusedByState, Exit.FAILED)
-    assert type(_translated(OperationalError("", {}, AdminShutdown()))) is NoDatabase
+    assert type(translated(OperationalError("", {}, AdminShutdown()))) is NoDatabase
 
 
 CLOSE_MORE = Query("""

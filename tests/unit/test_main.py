@@ -5,7 +5,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from console.main import Group, _translated, app
+from console.entry import translated
+from console.main import Group, app
 from models.errors import Exit
 
 
@@ -19,7 +20,7 @@ from models.errors import Exit
     ],
 )
 def test_unexpected_error_is_told_by_its_type(error: Exception, code: Exit, said: str) -> None:
-    told = _translated(error)
+    told = translated(error)
 
     assert told.exit_code == code
     assert said in str(told)

@@ -1,0 +1,41 @@
+"""Doing one thing to several runs: each in its own transaction, and what one refuses does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from console.entry import Entry, note, translated
+from models.errors import DespensaError, Exit, NoDatabase
+
+if TYPE_CHECKING:
+    from models.storage import Tx
+
+
+def for_each_run(
+    desk: Entry, runs: Sequence[tuple[int, str]], act: Callable[[Tx, int], object]
+) -> dict[int, DespensaError]:
+    """Call `act` for each run, given by its id and as it is typed. Returns and tells what was refused, by run.
+
+    Ends at the first answer that a database which does not answer gives: the other runs would wait for the same.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    refused: dict[int, DespensaError] = {}
+    for run_id, typed in runs:
+        try:
+            with desk.database.transaction() as tx:
+                act(tx, run_id)
+        except (DespensaError, DBAPIError) as error:
+            refused[run_id] = told = translated(error)
+            note(f"run {typed}: nothing was changed: {told}" + (f"\nhint: {told.hint}" if told.hint else ""))
+            if isinstance(told, NoDatabase):
+                break
+    return refused
+
+
+def exit_of_refusals(refused: Sequence[DespensaError]) -> Exit:
+    """Of several, the first of design.md's order."""
+    from scheduler.follow import exit_of
+
+    return exit_of(refused)
