@@ -17,7 +17,8 @@ def for_each_run(
 ) -> dict[int, DespensaError]:
     """Call `act` for each run, given by its id and as it is typed. Returns and tells what was refused, by run.
 
-    Ends at the first answer that a database which does not answer gives: the other runs would wait for the same.
+    One run alone is no list: what it refuses is raised. Ends at the first answer that a database which does not answer
+    gives: the other runs would wait for the same.
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -27,6 +28,8 @@ def for_each_run(
             with desk.database.transaction() as tx:
                 act(tx, run_id)
         except (DespensaError, DBAPIError) as error:
+            if len(runs) == 1:
+                raise
             refused[run_id] = told = translated(error)
             note(f"run {typed}: nothing was changed: {told}" + (f"\nhint: {told.hint}" if told.hint else ""))
             if isinstance(told, NoDatabase):

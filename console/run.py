@@ -9,6 +9,7 @@ import typer
 
 from console.cases import cases, resolve, retry
 from console.entry import confirm, echo, echo_json, entry, note
+from console.halt import cancel, pause, resume
 from console.planning import plan
 from console.start import start
 from models.errors import Exit
@@ -19,18 +20,12 @@ if TYPE_CHECKING:
     from models.tables import Run
 
 app = typer.Typer(no_args_is_help=True, help="The monthly runs: start, look, approve, release, repair.")
-app.command("start")(start)
-app.command("plan")(plan)
-app.command("cases")(cases)
-app.command("retry")(retry)
-app.command("resolve")(resolve)
 
 RUN = typer.Argument(help="Such as 2026-12/02004, with .2 for part 2.")
 YES = typer.Option(False, "--yes", help="Do not ask.")
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 
 
-@app.command("list")
 def list_(
     cycle: str = typer.Option("", help="Only this cycle."),
     location: str = typer.Option("", help="Only this location."),
@@ -45,7 +40,6 @@ def list_(
     _show(summaries, as_json=as_json)
 
 
-@app.command()
 def status(
     run: str = typer.Argument("", help="One run; without it, those of the newest cycle and all that are not over."),
     as_json: bool = JSON,
@@ -58,7 +52,6 @@ def status(
     _show(summaries, as_json=as_json)
 
 
-@app.command()
 def approve(run: str = RUN, yes: bool = YES) -> None:
     """Approve a planned run, as a person who did not plan it. The next tick releases it once its payday has come."""
     from models.runs import find_run
@@ -73,7 +66,6 @@ def approve(run: str = RUN, yes: bool = YES) -> None:
     note(f"run {run} is approved; the next tick goes on: despensa run start")
 
 
-@app.command()
 def release(run: str = RUN, yes: bool = YES) -> None:
     """Reserve an approved run's total and open its batches, without waiting for the next tick."""
     from models.runs import find_run
@@ -88,29 +80,6 @@ def release(run: str = RUN, yes: bool = YES) -> None:
     note(f"run {run} is released; the next tick sends its batches: despensa run start")
 
 
-@app.command()
-def pause(run: str = RUN, reason: str = typer.Option("asked by an operator", help="For the log.")) -> None:
-    """Take no more batches of a released run. When this returns, nothing of it is credited until it is resumed."""
-    from models.runs import find_run
-    from scheduler.pause import pause as pause_run
-
-    with entry() as desk, desk.database.transaction() as tx:
-        pause_run(tx, find_run(tx, run).id, reason=reason)
-    note(f"run {run} is paused; it goes on with: despensa run resume {run}")
-
-
-@app.command()
-def resume(run: str = RUN) -> None:
-    """Go on with a paused run."""
-    from models.runs import find_run
-    from scheduler.pause import resume as resume_run
-
-    with entry() as desk, desk.database.transaction() as tx:
-        resume_run(tx, find_run(tx, run).id)
-    note(f"run {run} goes on with the next tick: despensa run start")
-
-
-@app.command()
 def discard(run: str = RUN, yes: bool = YES) -> None:
     """Drop a plan that was not released. The slot can then be planned anew."""
     from models.runs import find_run
@@ -125,29 +94,6 @@ def discard(run: str = RUN, yes: bool = YES) -> None:
     note(f"the plan of run {run} is discarded")
 
 
-@app.command()
-def cancel(run: str = RUN, yes: bool = YES) -> None:
-    """Stop a released run for good: what is not credited becomes cases, and their reserve goes back."""
-    from models.runs import find_run
-    from scheduler.cancel import cancel as cancel_run
-    from scheduler.cancel import settle_cancelled
-
-    with entry() as desk:
-        with desk.database.reading() as tx:
-            found = find_run(tx, run)
-        _confirm_run(found, "Cancel", yes=yes)
-        with desk.database.transaction() as tx:
-            cancel_run(tx, found.id)
-        with desk.database.transaction() as tx:
-            settled = settle_cancelled(tx, found.id)
-    note(
-        f"run {run} is cancelled; its open lines are cases: despensa run cases {run}"
-        if settled
-        else f"run {run} takes no more batches; its open lines become cases with the next tick: despensa run start"
-    )
-
-
-@app.command()
 def reconcile(as_json: bool = JSON) -> int:
     """Whether every balance agrees with the rows it stands for. Exit 13 if not."""
     from console.tables import echo_table
@@ -200,3 +146,11 @@ def _confirm_run(run: Run, verb: str, *, yes: bool) -> None:
     amount = format_amount(run.planned_minor, run.currency)
     echo(f"run {run_code(run)}: {run.state}, {run.lines} families, {amount}")
     confirm(f"{verb} run {run_code(run)}?", yes=yes)
+
+
+for _name, _command in (
+    ("start", start), ("list", list_), ("plan", plan), ("approve", approve), ("release", release), ("status", status),
+    ("cases", cases), ("retry", retry), ("resolve", resolve), ("pause", pause), ("resume", resume),
+    ("discard", discard), ("cancel", cancel), ("reconcile", reconcile),
+):  # fmt: skip
+    app.command(_name)(_command)

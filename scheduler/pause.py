@@ -29,6 +29,19 @@ UPDATE batch SET state = 'open', attempts = CASE WHEN lease_until >= :now THEN 1
 WHERE run_id = :run_id AND state = 'paused'
 """)
 
+COUNT_UNDER_WAY = Query("""
+-- count_under_way: batches of a paused or cancelled run that a worker had taken before, and whose lease is live
+SELECT COUNT(*) FROM batch WHERE run_id = :run_id AND state IN ('paused', 'stopped') AND lease_until >= :now
+""")
+
+COUNT_UNSENT = Query("""
+-- count_unsent: 1 for a run with open batches of which none was sent, or is held, since they were opened
+SELECT COUNT(*) FROM run r
+WHERE r.id = :run_id AND EXISTS (SELECT 1 FROM batch b WHERE b.run_id = r.id AND b.state = 'open')
+  AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = r.id AND b.state = 'open'
+                  AND (b.stamped_at IS NOT NULL OR b.lease_until >= :now))
+""")
+
 
 def pause(tx: Tx, run_id: int, *, reason: str, operator: str | None = None) -> Run:
     """Take no more batches of a released run. When this commits, nothing of it is credited until it is resumed."""
@@ -46,3 +59,15 @@ def resume(tx: Tx, run_id: int) -> Run:
     tx.execute(RESUME_BATCHES, run_id=run_id, now=tx.now)
     append(tx, RunResumed(**of_run(tx, run), operator=tx.operator))
     return run
+
+
+def count_under_way(tx: Tx, run_id: int) -> int:
+    """How many batches of a paused or cancelled run are in a worker's hands: in the closed loop none is credited any
+    more, and an outside issuer's calls end with their leases.
+    """
+    return int(tx.scalar(COUNT_UNDER_WAY, run_id=run_id, now=tx.now))
+
+
+def is_sent(tx: Tx, run_id: int) -> bool:
+    """Whether a resumed run goes on: a batch of it was sent or is held, or none is left."""
+    return int(tx.scalar(COUNT_UNSENT, run_id=run_id, now=tx.now)) == 0
