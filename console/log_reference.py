@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 
 import orjson
 
+from console.log_examples import example_of
 from models import events
 from models.events import CATALOGUE, SCHEMA, Event, Journalled
 
@@ -125,6 +126,9 @@ A *business* event is recorded in the transaction of its fact, and sealed and wr
 once: drop a line whose `seq` and `hash` you have seen, and stop if a `seq` comes with another hash. An *operational*
 event is written at once, and has neither.
 
+Each event has an example line: a month of Tijuana. Together, in the order of their `seq`, the business events among
+them are a log of their own, whose chain holds from its first line.
+
 ## Fields of every line"""
 
 
@@ -138,13 +142,15 @@ def _event_schema(kind: type[Event]) -> dict[str, object]:
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
+        "examples": [example_of(kind)],
     }
 
 
 def _event_page(kind: type[Event]) -> str:
     rows = [(f"`{each.name}`", each.typed(), each.meaning) for each in fields_of(kind)]
     head = f"## {kind.NAME}\n\nLevel `{kind.LEVEL}`, {_when(kind)}. {_when_it_fires(kind)}"
-    return head + "\n\n" + _table(("field", "type", "meaning"), rows)
+    table = [_table(("field", "type", "meaning"), rows)] if rows else []
+    return "\n\n".join([head, *table, f"```json\n{orjson.dumps(example_of(kind)).decode()}\n```"])
 
 
 def _common_rows() -> list[tuple[str, str, str]]:

@@ -9,10 +9,12 @@ import jsonschema  # type: ignore[import-untyped]
 import orjson
 import pytest
 
+from console import log_examples
+from console.log_examples import STORY, example_of, examples
 from console.log_reference import fields_of, json_schema, json_schema_text, reference_page
 from models.columns import instant_text
 from models.events import CATALOGUE, Event, Journalled, Observed
-from models.journal import GENESIS, Writer, chain_hash, line, observed_line
+from models.journal import GENESIS, Writer, chain_hash, hash_of_line, line, observed_line
 from models.log import Log
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -39,7 +41,7 @@ def a_line(kind: type[Event]) -> Line:
 
 
 SCHEMA = json_schema()
-DEFINITIONS = typing.cast(dict[str, dict[str, dict[str, object]]], SCHEMA["$defs"])
+DEFINITIONS = typing.cast(dict[str, dict[str, typing.Any]], SCHEMA["$defs"])
 
 
 def is_valid(values: Line, *, name: str) -> bool:
@@ -138,6 +140,53 @@ def test_the_page_tells_each_field_of_each_event_and_its_meaning() -> None:
         assert all(f"| `{each.name}` |" in section for each in fields(kind))
     assert "as operators type it: 2026-12/02004" in page
     assert "integer, minor units" in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_event_has_an_example_that_is_valid_and_on_the_page(name: str) -> None:
+    example = example_of(CATALOGUE[name])
+
+    jsonschema.Draft202012Validator(SCHEMA).validate(example)
+    assert DEFINITIONS[name]["examples"] == [example]
+    section = reference_page().split(f"## {name}\n")[1].split("\n## ")[0]
+    assert [orjson.loads(text) for text in section.splitlines() if text.startswith("{")] == [example]
+
+
+def test_hashes_of_the_examples_are_those_of_their_fields() -> None:
+    """Whoever writes a reader can try its chain on the page."""
+    prev_hash = GENESIS
+    for seq, example in enumerate((each for each in examples().values() if "seq" in each), start=1):
+        assert (example["seq"], example["hash"]) == (seq, hash_of_line(prev_hash, example))
+        prev_hash = str(example["hash"])
+
+
+def test_examples_are_of_one_time_and_of_what_there_is() -> None:
+    """A table that still has an event which is gone, or tells the story backwards, would mislead."""
+    assert set(STORY) == set(CATALOGUE)
+    sealed = [str(each["timestamp"]) for each in examples().values() if "seq" in each]
+    assert sealed == sorted(sealed)
+
+
+def test_a_new_event_without_an_example_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_examples, "STORY", {name: row for name, row in STORY.items() if name != "run.paused"})
+
+    with pytest.raises(LookupError, match=r"run\.paused has no example"):
+        example_of(CATALOGUE["run.paused"])
+
+
+def test_a_new_field_without_an_example_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(log_examples.VALUES, "held_elsewhere")
+
+    with pytest.raises(LookupError, match=r"run\.planned\.held_elsewhere has no example value"):
+        examples()
+
+
+def test_a_value_for_a_field_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    timestamp, writer, own = STORY["run.paused"]
+    monkeypatch.setattr(log_examples, "STORY", STORY | {"run.paused": (timestamp, writer, {**own, "gone": 1})})
+
+    with pytest.raises(LookupError, match=r"run\.paused has no field `gone`"):
+        examples()
 
 
 def test_a_written_line_has_the_fields_in_the_order_of_the_design(tmp_path: Path) -> None:

@@ -1,0 +1,182 @@
+"""An example line of every event: a month of Tijuana, as a worker and two schedulers would have told it.
+
+Values come from one table by field name; each event's row has what is its own. Business events are sealed in the order
+of the table, so that the examples together are a log whose chain holds from its first line: tools are tried on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from models.events import CATALOGUE, Event, Journalled
+from models.journal import GENESIS, Writer, chain_hash, line
+
+Value = int | str | bool | None
+Line = dict[str, Value]
+
+VERSION = "0.1.0"
+SCHEDULER = Writer("despensa-scheduler", VERSION, "host-a:1204")
+WORKER = Writer("despensa-worker", VERSION, "host-b:412")
+COMMAND = Writer("despensa", VERSION, "host-a:2310")
+
+#: What a field holds where its event has nothing else to say. Identifiers are invented, amounts are minor units.
+VALUES: dict[str, Value] = {
+    "run_id": 1,
+    "run": "2026-12/02004",
+    "programme": "northern-mexico",
+    "location": "02004",
+    "location_name": "Tijuana",
+    "time_zone": "America/Tijuana",
+    "cycle": "2026-12",
+    "part": 1,
+    "opens_at": "2026-12-01T17:00:00.000000Z",
+    "late": False,
+    "planned": 298,
+    "planned_minor": 247_042_000,
+    "currency": "MXN",
+    "batches": 1,
+    "held_elsewhere": 0,
+    "digest": "5b0c3d1f6f5f0a0e6a0d8f7f2b3a9c4e1d7b8a6c5e4f3d2c1b0a9f8e7d6c5b4a",
+    "operator": "ops-ana",
+    "batch_id": 1,
+    "first_id": 10_000_001,
+    "last_id": 10_000_298,
+    "credited": 297,
+    "credited_minor": 246_213_000,
+    "case_id": 1,
+    "disbursement_id": 10_000_117,
+    "amount_minor": 829_000,
+    "cases": 1,
+    "notice_id": 1,
+    "store": "TIJ-01",
+    "number": 1,
+    "vouchers": 297,
+    "notices": 2,
+    "attempt": 1,
+    "attempts": 1,
+    "not_owed": 0,
+    "error": "OperationalError 08006",
+    "sqlstate": "08006",
+    "constraint": "",
+    "actor": "credit_batch",
+    "message_id": "6f1f0c9e-7f0d-4f0e-9a55-3a1f2c0b9d11",
+    "subject_id": 1,
+    "failures": 5,
+    "until": "2026-12-01T17:12:30.000000Z",
+    "file_digest": "c0ffee11d5a3b4f6978890a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5",
+}
+
+#: Every event in the order of the story: when, who wrote its line, and what is its own.
+STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
+    "file.imported": ("2026-11-20T18:04:11.480213Z", COMMAND, {
+        "kind": "households", "added": 298, "changed": 0, "unchanged": 0,
+    }),
+    "fund.deposited": ("2026-11-20T18:04:12.011850Z", COMMAND, {
+        "fund": "fund-a", "amount_minor": 1_000_000_000, "balance_minor": 1_000_000_000,
+    }),
+    "secret.rotated": ("2026-11-21T16:30:00.250417Z", COMMAND, {
+        "store": "TIJ-02", "version": 2, "previous_until": "2026-11-28T16:30:00.250417Z",
+    }),
+    "slot.expected": ("2026-11-24T17:00:03.118402Z", SCHEDULER, {
+        "opens_local": "2026-12-01T09:00-08:00", "families": 298, "amount_minor": 247_042_000, "blocked": "",
+    }),
+    "run.discarded": ("2026-11-25T17:20:45.902144Z", SCHEDULER, {
+        "run_id": 2, "run": "2026-12/26043", "location": "26043", "planned": 96, "planned_minor": 79_584_000,
+    }),
+    "scheduler.seen": ("2026-12-01T16:59:41.000318Z", SCHEDULER, {
+        "schedulers": "host-a:1204 host-c:977", "workers": "host-b:412",
+    }),
+    "worker.seen": ("2026-12-01T16:59:52.731006Z", WORKER, {}),
+    "run.planned": ("2026-12-01T17:00:02.204981Z", SCHEDULER, {"operator": "despensa"}),
+    "run.blocked": ("2026-12-01T17:00:02.611730Z", SCHEDULER, {
+        "blocked": "approval", "required_minor": 247_042_000, "available_minor": 1_000_000_000, "shortfall_minor": 0,
+    }),
+    "run.approved": ("2026-12-01T17:04:19.067552Z", SCHEDULER, {"approval": "person"}),
+    "run.released": ("2026-12-01T17:04:20.330671Z", SCHEDULER, {"operator": "despensa"}),
+    "attempt.failed": ("2026-12-01T17:04:21.915270Z", WORKER, {"given_back": True, "duration_ms": 840}),
+    "tick.failed": ("2026-12-01T17:04:22.004616Z", SCHEDULER, {"step": "dispatch"}),
+    "broker.unreachable": ("2026-12-01T17:04:52.733915Z", WORKER, {"error": "ConnectionError"}),
+    "batch.stuck": ("2026-12-01T17:09:22.107344Z", WORKER, {"since": "2026-12-01T17:04:21.915270Z"}),
+    "run.paused": ("2026-12-01T17:09:30.412098Z", SCHEDULER, {"reason": "the database's disk is full"}),
+    "run.resumed": ("2026-12-01T17:15:02.780113Z", SCHEDULER, {}),
+    "worker.failed": ("2026-12-01T17:15:03.020544Z", WORKER, {"thread": "consumer"}),
+    "message.quarantined": ("2026-12-01T17:15:04.455010Z", WORKER, {
+        "digest": "0d4f3c2b1a09f8e7d6c5b4a3928170f6e5d4c3b2a1908f7e6d5c4b3a29180706", "rule": "not JSON",
+    }),
+    "batch.split": ("2026-12-01T17:15:33.118761Z", SCHEDULER, {"parts": 32, "error": "IntegrityError 23514"}),
+    "attempt.finished": ("2026-12-01T17:15:34.552310Z", WORKER, {
+        "subject_id": 2, "outcome": "credited", "duration_ms": 37,
+    }),
+    "batch.credited": ("2026-12-01T17:15:34.549907Z", SCHEDULER, {
+        "batch_id": 2, "last_id": 10_000_010, "credited": 10, "credited_minor": 8_290_000,
+    }),
+    "case.opened": ("2026-12-01T17:16:40.903328Z", SCHEDULER, {
+        "reason": "dead", "attempts": 2, "next_attempt_at": "", "error": "IntegrityError 23514",
+    }),
+    "run.completed": ("2026-12-01T17:16:41.220069Z", SCHEDULER, {"state": "completed_with_cases"}),
+    "notice.created": ("2026-12-01T17:16:41.220069Z", SCHEDULER, {"amount_minor": 246_213_000}),
+    "notice.delivered": ("2026-12-01T17:16:42.008145Z", SCHEDULER, {}),
+    "store.failed": ("2026-12-01T17:16:47.331870Z", WORKER, {
+        "store": "TIJ-02", "notice_id": 2, "error": "http 503", "next_attempt_at": "2026-12-01T17:16:57.331870Z",
+    }),
+    "store.suspended": ("2026-12-01T17:18:20.118003Z", WORKER, {
+        "store": "TIJ-02", "until": "2026-12-01T17:23:20.118003Z",
+    }),
+    "notice.undelivered": ("2026-12-02T17:31:08.674490Z", SCHEDULER, {
+        "store": "TIJ-02", "notice_id": 2, "attempts": 12, "error": "http 503",
+    }),
+    "notice.resent": ("2026-12-03T16:02:55.190246Z", SCHEDULER, {"store": "TIJ-02", "notice_id": 2}),
+    "store.resumed": ("2026-12-03T16:02:56.377115Z", WORKER, {"store": "TIJ-02"}),
+    "run.retried": ("2026-12-03T16:10:00.014682Z", SCHEDULER, {"state": "released", "reserved_minor": 829_000}),
+    "batch.retried": ("2026-12-03T16:10:00.014682Z", SCHEDULER, {
+        "batch_id": 34, "first_id": 10_000_117, "last_id": 10_000_117,
+    }),
+    "issuer.suspended": ("2026-12-03T16:20:31.550329Z", WORKER, {
+        "programme": "shelters", "failures": 3, "until": "2026-12-03T16:20:51.550329Z",
+    }),
+    "issuer.resumed": ("2026-12-03T16:20:52.104836Z", WORKER, {"programme": "shelters"}),
+    "case.resolved": ("2026-12-04T15:41:27.839902Z", SCHEDULER, {
+        "case_id": 2, "reason": "dead", "outcome": "paid", "credited": 1, "credited_minor": 829_000, "notices": 2,
+    }),
+    "vouchers.exported": ("2026-12-04T15:45:12.664118Z", SCHEDULER, {"vouchers": 298}),
+    "run.stopped": ("2026-12-05T18:00:09.440773Z", SCHEDULER, {
+        "run_id": 3, "run": "2026-12/08037", "location": "08037",
+    }),
+    "run.cancelled": ("2026-12-05T18:00:24.951206Z", SCHEDULER, {
+        "run_id": 3, "run": "2026-12/08037", "location": "08037", "cases": 41, "returned_minor": 33_989_000,
+    }),
+}  # fmt: skip
+
+
+def example_of(kind: type[Event]) -> Line:
+    """The example line of an event. Raises LookupError naming what the tables above lack."""
+    if kind.NAME not in STORY:
+        raise LookupError(f"{kind.NAME} has no example: give it a row in STORY of console/log_examples.py")
+    return examples()[kind.NAME]
+
+
+def examples() -> dict[str, Line]:
+    """Every example by its event, in the order of the story; business events are chained."""
+    lines: dict[str, Line] = {}
+    seq, prev_hash = 0, GENESIS
+    for name, (timestamp, writer, own) in STORY.items():
+        kind = CATALOGUE[name]
+        values = _values(kind, own)
+        head = line(name, timestamp=timestamp, level=kind.LEVEL, writer=writer)
+        lines[name] = {**head, **values}
+        if issubclass(kind, Journalled):
+            seq += 1
+            prev_hash = chain_hash(prev_hash, seq=seq, event=name, timestamp=timestamp, fields=values)
+            lines[name] |= {"seq": seq, "hash": prev_hash}
+    return lines
+
+
+def _values(kind: type[Event], own: Line) -> Line:
+    names = [each.name for each in fields(kind)]
+    for name in own:
+        if name not in names:
+            raise LookupError(f"{kind.NAME} has no field `{name}`: take it out of STORY")
+    for name in names:
+        if name not in own and name not in VALUES:
+            raise LookupError(f"{kind.NAME}.{name} has no example value: add it to VALUES or to its row in STORY")
+    return {name: own.get(name, VALUES.get(name)) for name in names}
