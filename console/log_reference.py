@@ -8,10 +8,12 @@ import functools
 import inspect
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import orjson
 
+from console import log_mappings
 from console.log_examples import example_of
 from models import events
 from models.events import CATALOGUE, SCHEMA, Event, Journalled
@@ -110,6 +112,8 @@ def reference_page() -> str:
     ]
     blocks.append(_table(("event", "level", "written"), rows))
     blocks += [_event_page(CATALOGUE[name]) for name in sorted(CATALOGUE)]
+    table = _table(("field", "Elastic Common Schema", "OpenTelemetry"), log_mappings.rows())
+    blocks += [log_mappings.PREFACE, table, log_mappings.AFTERWORD]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -161,7 +165,7 @@ def _common_rows() -> list[tuple[str, str, str]]:
     return rows
 
 
-def _table(headers: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
+def _table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [headers, tuple("---" for _ in headers), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
