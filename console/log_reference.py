@@ -113,7 +113,7 @@ def reference_page() -> str:
     blocks.append(_table(("event", "level", "written"), rows))
     blocks += [_event_page(CATALOGUE[name]) for name in sorted(CATALOGUE)]
     table = _table(("field", "Elastic Common Schema", "OpenTelemetry"), log_mappings.rows())
-    blocks += [log_mappings.PREFACE, table, log_mappings.AFTERWORD]
+    blocks += [_RULES, log_mappings.PREFACE, table, log_mappings.AFTERWORD]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -134,6 +134,22 @@ Each event has an example line: a month of Tijuana. Together, in the order of th
 them are a log of their own, whose chain holds from its first line.
 
 ## Fields of every line"""
+
+
+_RULES = f"""\
+## What may change
+
+`schema` is the promise to whoever reads the log. While it stays {SCHEMA}:
+
+- An event may be added, and a field at the end of an event: readers pass over what they do not know. A line that was
+  written, or whose event was recorded, before a field was added does not have it.
+- A field may come to say more (a further reason, a further outcome), if this page and the changelog say so.
+- Nothing else: no event or field goes away or gets another name, no field another type, unit or form, none changes its
+  place among the others; an event keeps its level, and a business event stays one. Any of these raises `schema`, with
+  an entry in the changelog that says what readers must change.
+
+A test holds the catalogue against the released one, `log-events.released.json`, and names event, field and rule. It is
+written anew at each release: `python -m console.log_versions`."""
 
 
 def _event_schema(kind: type[Event]) -> dict[str, object]:
