@@ -181,7 +181,7 @@ def read_lines(path: Path, torn: list[Place] | None = None) -> Iterator[tuple[Pl
     What it was to say was written again, if it has a place in the chain; otherwise that place is missing.
     Raises RefusedInput naming file and line for any other that is no log line, NotFound for no such file.
     """
-    for place, text in _texts(path):
+    for place, text in read_texts(path):
         if not text.strip():
             continue
         try:
@@ -193,6 +193,17 @@ def read_lines(path: Path, torn: list[Place] | None = None) -> Iterator[tuple[Pl
         except _BrokenLine as error:
             raise _refused(place, str(error)) from None
         yield place, line
+
+
+def read_texts(path: Path) -> Iterator[tuple[Place, bytes]]:
+    """The lines of a file as they are, with their places. Raises NotFound, and RefusedInput for a damaged gzip file."""
+    packed = is_packed(path)
+    try:
+        with _open(path, packed=packed) as stream:
+            for number, text in enumerate(stream, start=1):
+                yield Place(path, number), text
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise RefusedInput(f"{path} is a damaged gzip file", hint="pack it again, or restore it") from None
 
 
 def is_packed(path: Path) -> bool:
@@ -237,16 +248,6 @@ def _difference(first: Sealed | None, again: Sealed) -> str:
 
 def _refused(place: Place, reason: str) -> RefusedInput:
     return RefusedInput(f"{place}: {reason}", hint="look at the line; take it out of a copy to read the rest")
-
-
-def _texts(path: Path) -> Iterator[tuple[Place, bytes]]:
-    packed = is_packed(path)
-    try:
-        with _open(path, packed=packed) as stream:
-            for number, text in enumerate(stream, start=1):
-                yield Place(path, number), text
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise RefusedInput(f"{path} is a damaged gzip file", hint="pack it again, or restore it") from None
 
 
 def _open(path: Path, *, packed: bool) -> BinaryIO:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -23,42 +22,56 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The log: read it, count from it, prove it, write it again.")
 
-FILE = typer.Argument(None, metavar="FILE", help="A log file; without it, the one in the settings.")
 FILES = typer.Argument(metavar="FILE", help="Log files in any order, plain or packed with gzip.")
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 
-#: How often a followed file is looked at.
-POLL_S = 0.25
-#: On every line and of no use to a reader at a terminal.
-UNSHOWN = frozenset(
-    {"timestamp", "level", "event", "schema", "service.name", "service.version", "service.instance.id", "seq", "hash"}
-)
-#: What the field `run` says already.
-IN_RUN = frozenset({"run_id", "location", "cycle", "part"})
-#: SGR codes by level. Source: ECMA-48.
-COLOURS = {"info": "32", "warning": "33", "error": "31;1"}
+#: How many lines `tail` shows of itself.
+LINES = 20
 
 
 @app.command()
 def tail(
-    file: Path | None = FILE,
-    lines: int = typer.Option(20, "--lines", "-n", min=0, help="How many of the last lines."),
+    files: list[Path] = typer.Argument(
+        None, metavar="FILE", help="Log files in any order, plain or packed with gzip; without, that of the settings."
+    ),
+    lines: int = typer.Option(
+        None, "--lines", "-n", min=0,
+        help="How many of the last lines: 20, or all with --since, --voucher or --disbursement.",
+    ),
     follow: bool = typer.Option(False, "--follow", "-f", help="Go on as lines come, across rotations."),
+    run: str = typer.Option("", "--run", help="Of this run, such as 2026-12/02004, with .2 for part 2."),
+    location: str = typer.Option("", "--location", help="Of this location: its code, or a name that the lines have."),
+    event: str = typer.Option("", "--event", help="Only these events, such as 'case.*'."),
+    level: str = typer.Option("", "--level", help="At least this loud: info, warning or error."),
+    voucher: str = typer.Option("", "--voucher", help="All that happened to a voucher, by its number."),
+    disbursement: int = typer.Option(None, "--disbursement", min=1, help="The same, by the disbursement's id."),
+    since: str = typer.Option("", "--since", help="From an instant or a date on, or for the last 15m, 2h, 3d."),
     as_json: bool = typer.Option(False, "--json", help="The lines as they are."),
-) -> None:
-    """The last lines of a log, readable."""
-    from console.log_verify import is_packed
+) -> None:  # fmt: skip
+    """The last lines of a log, readable, and chosen; of several files together in the order of time."""
+    from console import log_tail
+    from console.log_choice import chooser
+    from models.events import CATALOGUE
     from models.settings import read_settings
 
-    path = file or read_settings().log
-    if not follow and not path.exists():
-        raise NotFound(f"there is no log at {path}", hint="name a file: despensa logs tail FILE")
-    if follow and path.exists() and is_packed(path):
-        raise RefusedInput(f"{path} is packed: nothing comes to it any more", hint=f"despensa logs tail {path}")
+    choice = chooser(
+        run=run, location=location, event=event, level=level, voucher=voucher, disbursement=disbursement, since=since,
+        events=CATALOGUE, now=datetime.now(UTC),
+    )  # fmt: skip
+    paths = list(dict.fromkeys(files or [read_settings().log]))
+    _require_readable(paths, follow=follow)
+    count = lines if lines is not None else None if since or choice.disbursement_id is not None else LINES
+    broken = log_tail.Broken()
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with suppress(KeyboardInterrupt), _ending_quietly():
-        for text in last_lines(path, count=lines, follow=follow):
-            echo(text if as_json else readable(text, colour=colour))
+        if follow:
+            rows = log_tail.follow(paths, choice, count=count, broken=broken, wait=log_tail.pause)
+        else:
+            rows = log_tail.last_rows(paths, choice, count=count, broken=broken)
+        for row in rows:
+            echo(log_tail.as_it_is(row.text) if as_json else log_tail.readable(row.line, colour=colour))
+    if broken.count:
+        note(str(broken))
 
 
 @app.command()
@@ -131,107 +144,15 @@ def schema(
     typer.echo(reference_page() if markdown else json_schema_text(), nl=False)
 
 
-def readable(text: str, *, colour: bool) -> str:
-    """A log line for people; one that is none of ours as it is, but for characters that would move the cursor."""
-    import orjson
-
-    try:
-        line = orjson.loads(text)
-        instant, level, event = str(line["timestamp"]), str(line["level"]), str(line["event"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return _shown(text)
-    place = f"#{line['seq']} " if "seq" in line else ""
-    unshown = UNSHOWN | IN_RUN if "run" in line else UNSHOWN
-    fields = " ".join(f"{name}={_value(value)}" for name, value in line.items() if name not in unshown)
-    head = f"{level:<7} {event}"
-    if colour:
-        head = f"\x1b[{COLOURS.get(level, '0')}m{_shown(head)}\x1b[0m"
-    return f"{_shown(instant)} {head if colour else _shown(head)} {_shown(place + fields)}".rstrip()
-
-
-def pause(seconds: float) -> None:
-    """Until the next look."""
-    threading.Event().wait(seconds)
-
-
-def last_lines(path: Path, *, count: int, follow: bool, wait: Callable[[float], object] = pause) -> Iterator[str]:
-    """The last lines of a file, and with `follow` those that come, also after it was rotated or cut.
-
-    Without a file, `follow` waits for one. `wait` is called between two looks.
-    """
-    if path.exists():
-        with _open(path) as stream:
-            yield from _last(stream, count, whole=follow)
-            if follow:
-                yield from _coming(stream, path, wait)
-    while follow:
-        while not path.exists():
-            wait(POLL_S)
-        with path.open("rb") as stream:
-            yield from _coming(stream, path, wait)
-
-
-def _last(stream: IO[bytes], count: int, *, whole: bool) -> list[str]:
-    """The last lines. With `whole` not one that is still being written: the stream then stands before it."""
-    kept: deque[bytes] = deque(maxlen=count)
-    start = 0
-    for line in stream:
-        if whole and not line.endswith(b"\n"):
-            stream.seek(start)
-            break
-        start += len(line)
-        kept.append(line)
-    return [_text(line) for line in kept]
-
-
-def _coming(stream: IO[bytes], path: Path, wait: Callable[[float], object]) -> Iterator[str]:
-    """Lines as they come, until the path leads to another file, or this one was cut."""
-    rest = b""
-    while True:
-        gone = _is_replaced(stream, path)  # asked before reading: what was written until then is read
-        *lines, rest = (rest + stream.read()).split(b"\n")
-        yield from (_text(line) for line in lines)
-        if gone:
-            if rest:
-                yield _text(rest)
-            return
-        wait(POLL_S)
-
-
-def _is_replaced(stream: IO[bytes], path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return True
-    here = os.fstat(stream.fileno())
-    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or here.st_size < stream.tell()
-
-
-def _open(path: Path) -> IO[bytes]:
+def _require_readable(paths: list[Path], *, follow: bool) -> None:
+    """Raises NotFound for a file that is not there; a followed one may come, and must not be packed."""
     from console.log_verify import is_packed
 
-    if not is_packed(path):
-        return path.open("rb")
-    import gzip
-
-    return gzip.open(path, "rb")  # type: ignore[return-value]  # it reads as one
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", errors="replace").rstrip("\r\n")
-
-
-def _value(value: object) -> str:
-    """Text in quotes where it would not read as one word."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "-"}[value]
-    text = str(value)
-    return text if text and " " not in text and "=" not in text else f'"{text}"'
-
-
-def _shown(text: str) -> str:
-    """Control characters as their escapes: a line must not be able to paint on the terminal."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    for path in paths:
+        if not follow and not path.exists():
+            raise NotFound(f"there is no log at {path}", hint="name a file: despensa logs tail FILE")
+        if follow and path.exists() and is_packed(path):
+            raise RefusedInput(f"{path} is packed: nothing comes to it any more", hint=f"despensa logs tail {path}")
 
 
 def _compare(found: Verification) -> int:
