@@ -44,7 +44,8 @@ def catalogue_now() -> Catalogue:
         EVERY_LINE: Kind("", "", {name: _typed(each) for name, each in HEAD.items()}),
         EVERY_SEALED_LINE: Kind("business", "", {name: _typed(each) for name, each in SEAL.items()}),
     }
-    return Catalogue(installed_version(), SCHEMA, {**lines, **{name: _kind(CATALOGUE[name]) for name in sorted(CATALOGUE)}})
+    events = {name: _kind(CATALOGUE[name]) for name in sorted(CATALOGUE)}
+    return Catalogue(installed_version(), SCHEMA, {**lines, **events})
 
 
 def catalogue_text(catalogue: Catalogue) -> str:
