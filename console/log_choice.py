@@ -101,10 +101,10 @@ class Chooser:
             return line["disbursement_id"] == self.disbursement_id
         if "first_id" in line:
             return self._covers(line)
-        if "run_id" in line:
-            return line["run_id"] == self.disbursement_id // LINES_PER_RUN
         if "actor" in line:
             return line["actor"] == CREDIT_ACTOR and line.get("subject_id") in self._batches
+        if "run_id" in line:
+            return line["run_id"] == self.disbursement_id // LINES_PER_RUN
         return line.get("batch_id") in self._batches
 
     def _covers(self, line: Line) -> bool:
