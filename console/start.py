@@ -105,7 +105,7 @@ def worker(
     database.close()  # each process opens its own
     for kind in KINDS:
         load_keys(settings.keys, kind)
-    return serve(processes=processes, threads=threads or settings.worker_threads, redis_url=settings.redis_url)
+    return serve(settings, processes=processes, threads=threads or settings.worker_threads)
 
 
 def _stop_when_told(ticker: Ticker) -> None:

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     keys_dir: Annotated[Path | None, Field(description="Folder of the key files; default HOME/keys.")] = None
     batch_lines: Annotated[int, Field(ge=1, le=10_000, description="Lines of a batch, fixed at plan.")] = 5000
     worker_threads: Annotated[int, Field(ge=1, le=64, description="Threads of a worker process.")] = 4
+    metrics_host: Annotated[
+        str, Field(min_length=1, description="Address on which worker and scheduler expose metrics to Prometheus.")
+    ] = "127.0.0.1"
+    metrics_port: Annotated[
+        int | None, Field(ge=1, le=65_535, description="Port of /metrics, one for each service; without it, none.")
+    ] = None
     namespace: Annotated[
         str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Prefix of the Redis keys; one per environment.")
     ] = "despensa"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import dramatiq
 import redis
@@ -25,7 +26,11 @@ from models.sightings import see
 from models.storage import Database
 from workers.actors import Workplace, declare
 from workers.attempts import AttemptLog
+from workers.metrics import WorkerMetrics, kept_in_files
 from workers.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from models.exposition import Endpoint
 
 SEEN_EVERY_S = 60
 #: A consumer asks many times in it; a Redis that is away is noticed within seconds.
@@ -39,6 +44,8 @@ EMBEDDED_THREADS = 4
 _PR_SET_PDEATHSIG = 1
 #: Process id of the master; set by serve, before it forks.
 _master = 0
+#: The port for metrics, taken by serve before it forks; None where none is set.
+_endpoint: "Endpoint | None" = None
 
 
 def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedisBroker) -> Workplace:
@@ -54,24 +61,39 @@ def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedi
     )
 
 
-def worker_broker(client: "redis.Redis", settings: Settings, log: Log) -> SafeRedisBroker:
+def worker_broker(
+    client: "redis.Redis", settings: Settings, log: Log, metrics: WorkerMetrics | None = None
+) -> SafeRedisBroker:
     """The broker that workers consume from."""
-    return make_broker(client, namespace=settings.namespace, middleware=[Watchdog(log), AttemptLog(log)])
+    middleware: list[dramatiq.Middleware] = [Watchdog(log, metrics), AttemptLog(log, metrics)]
+    return make_broker(client, namespace=settings.namespace, middleware=middleware)
 
 
-def serve(*, processes: int, threads: int, redis_url: str) -> int:
+def serve(settings: Settings, *, processes: int, threads: int) -> int:
     """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md.
 
-    Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it.
+    Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it. Raises
+    Misconfigured where the port for metrics is taken.
     """
-    require_answer(redis_client(redis_url))
-    global _master  # noqa: PLW0603  # forked into each worker, which must know whose child it is
+    require_answer(redis_client(settings.redis_url))
+    global _master, _endpoint  # noqa: PLW0603  # forked into each worker, which must know whose child it is
     _master = os.getpid()
+    if settings.metrics_port is None:
+        return _run(processes, threads)
+    with kept_in_files():
+        from models.exposition import open_endpoint
+
+        _endpoint = open_endpoint(settings)
+        return _run(processes, threads, "--fork-function", "workers.serve:expose")
+
+
+def _run(processes: int, threads: int, *more: str) -> int:
     options = [
         "workers.serve:start",
         *("--processes", str(processes), "--threads", str(threads)),
         *("--worker-shutdown-timeout", str(LEASE_S * 1000), "--skip-logging"),  # then messages are put back
         *("--worker-fork-timeout", str(BOOT_S * 1000)),
+        *more,
     ]
     code = cli.main(cli.make_argument_parser().parse_args(options))
     translated = {cli.RET_OK: Exit.DONE, cli.RET_IMPORT: Exit.MISUSED, cli.RET_CONNECT: Exit.NO_BROKER}
@@ -87,10 +109,31 @@ def start() -> None:
     database = Database(settings.database)
     require_current(database)
     log = Log.to_stdout("despensa-worker")
-    broker = worker_broker(redis_client(settings.redis_url, repeats=False), settings, log)
+    metrics = None
+    if _endpoint is not None:
+        from prometheus_client import CollectorRegistry
+
+        _endpoint.close()  # it is `expose` that answers there
+        metrics = WorkerMetrics(CollectorRegistry())
+    broker = worker_broker(redis_client(settings.redis_url, repeats=False), settings, log, metrics)
     declare(broker, workplace(settings, database, log, broker))
     dramatiq.set_broker(broker)
     threading.Thread(target=_be_seen, args=(database, broker, log), daemon=True, name="seen").start()
+
+
+def expose() -> None:
+    """In a process beside the workers: answer Prometheus with what all of them have counted, until the master ends."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from models.exposition import BuildInfo
+
+    _die_with_parent()
+    assert _endpoint is not None
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(BuildInfo(Log.to_stdout("despensa-worker")))
+    _endpoint.serve(registry)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
@@ -10,14 +10,18 @@ from models.errors import Exit
 from models.events import WorkerFailed
 from models.log import Log
 
+if TYPE_CHECKING:
+    from workers.metrics import WorkerMetrics
+
 CHECK_EVERY_S = 2
 
 
 class Watchdog(dramatiq.Middleware):
     """Looks after the threads of this process's worker, and says when it is told to stop."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, metrics: "WorkerMetrics | None" = None) -> None:
         self._log = log
+        self._metrics = metrics
 
     def after_worker_boot(self, broker: Any, worker: Any) -> None:
         """Begin to look."""
@@ -28,14 +32,20 @@ class Watchdog(dramatiq.Middleware):
         broker.stopping.set()
 
     def _watch(self, worker: Any, stopping: threading.Event) -> None:
+        self._count(worker)
         while not stopping.wait(CHECK_EVERY_S):
             dead = dead_threads(worker)
+            self._count(worker)
             if dead and not stopping.is_set():
                 try:
                     self._log.observe(WorkerFailed(thread=dead[0]))
                 finally:  # a log that cannot be written is no reason to stay
                     # No clean-up: whatever this process held is taken over when its leases run out.
                     os._exit(int(Exit.FAILED))
+
+    def _count(self, worker: Any) -> None:
+        if self._metrics is not None:
+            self._metrics.count_threads(sum(thread.is_alive() for thread in worker.workers))
 
 
 def dead_threads(worker: Any) -> list[str]:
