@@ -61,6 +61,7 @@ def scheduler(
     once: bool = typer.Option(False, help="Do all that is due once, and end: for a timer."),
 ) -> int:
     """The long-lived loop: plan, release, dispatch, sweep, close and seal whatever is due. Logs to standard output."""
+    from console.exposure import begin_watching, open_exposure
     from console.follow import follow
     from console.ticking import ticking
     from scheduler.follow import Chosen
@@ -71,7 +72,9 @@ def scheduler(
     with entry(service="despensa-scheduler", to_stdout=True) as desk:
         embedded = not desk.settings.distributed
         planners = 1 if once or embedded else PLANNERS
-        with ticking(desk, clock=_now, workers=embedded, planners=planners) as ticker:
+        exposure = None if once else open_exposure(desk)
+        counted = exposure.worker_metrics if exposure and embedded else None
+        with ticking(desk, clock=_now, workers=embedded, planners=planners, metrics=counted) as ticker:
             if once and embedded:
                 return follow(desk, ticker, Chosen(), since=since, timeout_s=TIMEOUT_S, now=_now)[1]
             if once:
@@ -79,6 +82,7 @@ def scheduler(
 
                 return exit_of(ticker.tick().errors)
             _stop_when_told(ticker)
+            begin_watching(desk, ticker, exposure)
             tick_until_stopped(ticker, side_by_side=not embedded)
     return Exit.DONE
 

@@ -11,13 +11,15 @@ from console.entry import Entry
 
 if TYPE_CHECKING:
     from scheduler.tick import Ticker
+    from workers.metrics import WorkerMetrics
 
 
 @contextmanager
 def ticking(
-    entry: Entry, *, clock: Callable[[], datetime], workers: bool, planners: int = 1, seals: bool = True
-) -> Iterator[Ticker]:
-    """A ticker. `workers` starts worker threads in this process where the profile is embedded.
+    entry: Entry, *, clock: Callable[[], datetime], workers: bool, planners: int = 1, seals: bool = True,
+    metrics: WorkerMetrics | None = None,
+) -> Iterator[Ticker]:  # fmt: skip
+    """A ticker. `workers` starts worker threads in this process where the profile is embedded; `metrics` counts theirs.
 
     `seals` is False for a command that a scheduler goes on from: the log is then the scheduler's.
 
@@ -31,7 +33,7 @@ def ticking(
     settings = entry.settings
     client = redis_client(settings.redis_url) if settings.distributed else embedded_client()
     require_answer(client)
-    broker = worker_broker(client, settings, entry.log)
+    broker = worker_broker(client, settings, entry.log, metrics)
     with ExitStack() as stack:
         stack.callback(broker.close)
         if not settings.distributed:

@@ -560,6 +560,27 @@ class TickFailed(Observed):
     sqlstate: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksReconciled(Observed):
+    """A scheduler compared every balance with its rows: at most once an hour each, and while no run is released."""
+
+    NAME: ClassVar[str] = "books.reconciled"
+
+    differences: int
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksDisagreed(Observed):
+    """What follows books.reconciled where something differs. Stop releasing; `despensa run reconcile` shows it."""
+
+    NAME: ClassVar[str] = "books.disagreed"
+    LEVEL: ClassVar[str] = "error"
+
+    differences: int
+    checks: str  #: which checks found them, as `run reconcile` calls them
+
+
 def _leaves(root: type[Event]) -> list[type[Event]]:
     return [leaf for kind in root.__subclasses__() for leaf in ([kind] if kind.NAME else _leaves(kind))]
 

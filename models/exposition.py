@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
@@ -19,9 +19,6 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from models.errors import Misconfigured
 from models.log import Log
-
-if TYPE_CHECKING:
-    from models.settings import Settings
 
 #: A client that says nothing is let go; Prometheus itself gives up after ten seconds.
 CLIENT_S = 5
@@ -47,11 +44,8 @@ class Endpoint:
         self._server.server_close()
 
 
-def open_endpoint(settings: Settings) -> Endpoint | None:
-    """Take the port of the settings; None where none is set. Raises Misconfigured where it cannot be had."""
-    if settings.metrics_port is None:
-        return None
-    host, port = settings.metrics_host, settings.metrics_port
+def open_endpoint(host: str, port: int) -> Endpoint:
+    """Take a port. Raises Misconfigured where it cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return Endpoint(_server_of(family)((str(address[0]), port), _Request))

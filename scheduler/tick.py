@@ -28,7 +28,7 @@ from models.tables import Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import list_cancelled_runs, settle_cancelled
 from scheduler.close import close, list_finished_runs
-from scheduler.dispatch import dispatch
+from scheduler.dispatch import Tally, dispatch
 from scheduler.due import journal_expected, list_due, list_places
 from scheduler.plan import NothingToPlan, claim_slot, plan_slot
 from scheduler.release import release
@@ -100,6 +100,8 @@ class Ticker:
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
+    #: What it sent so far.
+    tally: Tally = field(default_factory=Tally)
     _looked_at: datetime | None = None
     #: Due slots of which no family is entitled, until the next look: to find nobody takes a look through a location.
     _empty: set[Slot] = field(default_factory=set)
@@ -137,7 +139,7 @@ class Ticker:
     def _follow(self, result: TickResult) -> None:
         self._see(result)
         with self._step("dispatch", result):
-            result.sent += dispatch(self.database, self.broker)
+            result.sent += dispatch(self.database, self.broker, self.tally)
         self._each("sweep", runs_with_exhausted, sweep_exhausted, result, "ended")
         self._each("sweep", runs_put_off, sweep_put_off, result, "ended")
         self._each("cancel", list_cancelled_runs, settle_cancelled, result, "ended")
@@ -145,7 +147,7 @@ class Ticker:
         self._each("close", list_finished_runs, close, result, "closed")
         if result.closed:
             with self._step("dispatch", result):  # its notices
-                result.sent += dispatch(self.database, self.broker)
+                result.sent += dispatch(self.database, self.broker, self.tally)
         if self.seals:
             with self._step("seal", result):
                 while seal(self.database):
@@ -300,7 +302,8 @@ class Ticker:
             self.tell(TickFailed(step=step, error=type(error).__name__, sqlstate=""))
 
     def tell(self, event: Observed) -> None:
-        """Log what went wrong. A full disk is no further trouble: who calls remembers it, too."""
+        """Log and count what went wrong. A full disk is no further trouble: who calls remembers it, too."""
+        self.tally.failures[event.step if isinstance(event, TickFailed) else "send"] += 1
         with suppress(OSError):
             self.log.observe(event)
 

@@ -83,7 +83,7 @@ def serve(settings: Settings, *, processes: int, threads: int) -> int:
     with kept_in_files():
         from models.exposition import open_endpoint
 
-        _endpoint = open_endpoint(settings)
+        _endpoint = open_endpoint(settings.metrics_host, settings.metrics_port)
         return _run(processes, threads, "--fork-function", "workers.serve:expose")
 
 

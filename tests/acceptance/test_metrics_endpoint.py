@@ -83,8 +83,9 @@ def test_no_port_no_endpoint_and_no_files(
         assert folders(tmp_path) == []
 
 
-@distributed
-@pytest.mark.parametrize("service", ["worker"])
+@pytest.mark.parametrize(
+    ("profile", "service"), [("distributed", "worker"), ("embedded", "scheduler")], indirect=["profile"]
+)
 def test_taken_port_is_refused_at_the_start(installation: Installation, service: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
@@ -96,7 +97,7 @@ def test_taken_port_is_refused_at_the_start(installation: Installation, service:
 
 
 @distributed
-@pytest.mark.parametrize("service", ["worker"])
+@pytest.mark.parametrize("service", ["worker", "scheduler"])
 def test_a_client_that_hangs_delays_no_end(installation: Installation, service: str) -> None:
     with exposing(installation, service) as (process, port), closing(socket.create_connection(("127.0.0.1", port))):
         told = time.monotonic()

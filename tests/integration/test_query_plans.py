@@ -1,15 +1,20 @@
 """What is done for a batch must not grow with the vouchers that there are, nor for a city with all other cities."""
 
+from collections.abc import Iterator
+
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from models.cases import LIST_CALLED
 from models.storage import Database, Query
+from scheduler import measures
 from scheduler.due import COUNT_ENTITLED, EXISTS_ENTITLED
 from scheduler.plan import COUNT_HELD_ELSEWHERE, INSERT_LINES
 from scheduler.preview import COUNT_BY_GROUP, COUNT_LEFT_OUT
 from scheduler.sweep import LIST_UNSETTLED
-from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families
+from tests.builders import PAYDAY, TIJUANA, a_programme, a_released_run, batches_of, families
+from tests.conftest import url_of
 from workers.credit import INSERT_VOUCHERS, SUM_VOUCHERS
 from workers.issuers.calls import LIST_LINES
 from workers.outside import INSERT_CREDITED
@@ -82,3 +87,64 @@ def test_a_city_is_found_by_its_place_on_sqlite(query: Query, database: Database
     assert "ix_household_location_code" in searches[0], searches
     scans = [step.detail for step in steps if step.detail.startswith(("SCAN h", "SCAN e", "SCAN d"))]
     assert scans == []
+
+
+#: What grows with the months: no figure for a dashboard may go through it once a minute.
+GROWING = ("batch", "cases", "notice", "disbursement", "voucher", "journal", "seal", "transfer", "household", "run")
+A_YEAR = """
+INSERT INTO location SELECT lpad(n::text, 5, '0'), 'city', '-', 'America/Tijuana' FROM generate_series(50001, 50060) n;
+INSERT INTO programme_location SELECT 1, lpad(n::text, 5, '0'), '2021-01' FROM generate_series(50001, 50060) n;
+INSERT INTO store (id, name, location_code, url, active, secret_version, failures)
+SELECT n::text, '-', n::text, '-', true, 1, 0 FROM generate_series(50001, 50060) n;
+INSERT INTO run (programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest,
+                 currency, value_currency, rate_source, rate_date, round_to_minor, validity_days, batch_lines_max,
+                 planned_by, planned_at, completed_at, blocked)
+SELECT 1, n::text, to_char(month, 'YYYY-MM'), 1, 'completed', false, month, 0, 0, '', 'MXN', 'MXN', '', '', 1, 60, 10,
+       'x', month, month, ''
+FROM generate_series(50001, 50060) n, generate_series('2022-01-01'::timestamptz, '2026-12-01', '1 month') month;
+INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error, credited,
+                   credited_minor, credited_at)
+SELECT id, id * 10000000 + 10 * n, id * 10000000 + 10 * n + 9, 10, 10, '', 'done', 1, '', 10, 10, planned_at
+FROM run, generate_series(1, 20) n;
+INSERT INTO notice (run_id, store_id, number, webhook_id, vouchers, amount_minor, state, attempts, made_at,
+                    next_attempt_at, last_error)
+SELECT id, location_code, n, id || '-' || n, 1, 1, 'delivered', 1, planned_at, planned_at, ''
+FROM run, generate_series(1, 5) n;
+INSERT INTO journal (event, level, run_id, recorded_at, fields)
+SELECT 'run.planned', 'info', 1, now(), '{}' FROM generate_series(1, 100000);
+INSERT INTO seal SELECT id, id, id::text, id::text FROM journal;
+"""
+
+
+@pytest.fixture(scope="module")
+def years(postgresql: str) -> Iterator[Database]:
+    """Sixty cities over five years."""
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE years TEMPLATE migrated")
+        database = Database(url_of(postgresql, "years"))
+        a_programme(database, cities=())
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
+            session.exec_driver_sql(A_YEAR)
+            session.exec_driver_sql("VACUUM ANALYZE")
+        yield database
+        database.close()
+        connection.execute("DROP DATABASE years WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [value for name, value in vars(measures).items() if name.startswith("MEASURE_")],
+    ids=lambda query: query.name,
+)
+def test_what_metrics_say_is_not_looked_for_in_all_months(query: Query, years: Database) -> None:
+    """An index leads to it. While tables are small PostgreSQL may rightly go through them: here it is told not to."""
+    with years.reading() as tx:
+        tx.connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = tx.connection.execute(
+            text(f"EXPLAIN {query.on('postgresql')}"),
+            {"since_cycle": "2026-11", "now": PAYDAY, "payday_at": PAYDAY, "since_at": PAYDAY, "yes": True,
+             "after_id": 90_000},
+        ).scalars()  # fmt: skip
+        lines = list(plan)
+
+    assert not [line for line in lines for table in GROWING if f"Seq Scan on {table} " in line], lines

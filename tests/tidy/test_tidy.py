@@ -21,7 +21,10 @@ BANNED = {
     "time.sleep": "waiting for an event, with a limit",
     "ON CONFLICT (id)": "a second voucher is a defect and must roll back",
 }
-HEAVY = {"aiohttp", "alembic", "dramatiq", "duckdb", "fakeredis", "orjson", "pydantic", "redis", "rich", "sqlalchemy"}
+HEAVY = {
+    "aiohttp", "alembic", "dramatiq", "duckdb", "fakeredis", "orjson", "prometheus_client", "pydantic", "redis", "rich",
+    "sqlalchemy",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,52 @@
+"""The long-lived scheduler compares the books with their rows: at most once an hour, and only while nothing is open."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.deadlines import steady_s
+from models.events import BooksDisagreed, BooksReconciled
+from models.log import Log
+from models.reconcile import Difference, reconcile
+from models.storage import Database, Query
+
+#: It reads everything there is.
+RECONCILE_EVERY_S = 3_600
+
+EXISTS_RELEASED = Query("""
+-- exists_released: whether a run is being credited
+SELECT 1 FROM run WHERE state = 'released' LIMIT 1
+""")
+
+
+@dataclass(slots=True)
+class BooksWatch:
+    """What came of the last comparison; None before the first."""
+
+    database: Database
+    log: Log
+    steady_s: Callable[[], float] = steady_s
+    differences: int | None = None
+    reconciled_at: float = 0  #: Unix time of its end
+    _begun_s: float | None = None  #: of the steady clock
+
+    def reconcile_if_due(self) -> bool:
+        """Compare, unless the last attempt was within the hour, or workers are at work. Returns whether it did."""
+        begun_s = self.steady_s()
+        if self._begun_s is not None and begun_s < self._begun_s + RECONCILE_EVERY_S:
+            return False
+        with self.database.reading() as tx:
+            if tx.first(EXISTS_RELEASED) is not None:
+                return False
+            self._begun_s = begun_s  # also for an attempt that fails: what reads everything is not repeated at once
+            differences = reconcile(tx)
+        self.differences, self.reconciled_at = len(differences), time.time()
+        self._tell(differences, duration_ms=int((self.steady_s() - begun_s) * 1000))
+        return True
+
+    def _tell(self, differences: list[Difference], *, duration_ms: int) -> None:
+        self.log.observe(BooksReconciled(differences=len(differences), duration_ms=duration_ms))
+        if differences:
+            checks = Counter(each.check.partition(" ")[0] for each in differences)
+            self.log.observe(BooksDisagreed(differences=len(differences), checks=" ".join(sorted(checks))))
