@@ -17,6 +17,7 @@ from tests.processes import children_of, is_running
 from tests.scraping import exposing, free_port, samples, scrape, value_of
 from tests.waiting import until
 from workers.metrics import PREFIX
+from workers.serve import EMBEDDED_THREADS
 
 distributed = pytest.mark.parametrize("profile", ["distributed"], indirect=True)
 
@@ -141,6 +142,32 @@ def test_folder_of_a_master_at_work_is_left_to_it(
             assert len(folders(tmp_path)) == 2
         assert len(folders(tmp_path)) == 1
         assert value_of(scrape(first), "despensa_worker_threads") == 4
+
+
+@pytest.mark.parametrize("profile", ["embedded"], indirect=True)
+def test_embedded_scheduler_tells_of_the_database_and_of_its_own_workers(installation: Installation) -> None:
+    programme = a_programme(installation.database)
+    families(installation.database, programme, 20, location=TIJUANA)
+    a_released_run(installation.database, programme)
+
+    with exposing(installation, "scheduler") as (_, port):
+        until(lambda: _credited(port) == 2, what="two attempts that credited")
+        until(lambda: value_of(scrape(port), "despensa_events_unsealed") is not None, what="a look at the database")
+        text = scrape(port)
+
+    assert value_of(text, "despensa_batches_sent_total") == 2
+    assert value_of(text, "despensa_seen", role="worker") is None
+    assert value_of(text, "despensa_worker_threads") == EMBEDDED_THREADS
+
+
+@distributed
+def test_command_that_ticks_once_needs_no_port(installation: Installation) -> None:
+    """A timer's command beside the service, with the same settings."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = str(taken.getsockname()[1])
+        ended = despensa("scheduler", "--once", environment={**installation.environment, "DESPENSA_METRICS_PORT": port})
+
+    assert ended.code == 0, ended.err
 
 
 def test_attempt_that_fails_is_counted_apart(installation: Installation) -> None:

@@ -1,9 +1,11 @@
 """The wrapper: what it does before there is an environment, and after."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def test_missing_pip_is_named_with_the_line_that_mends_it(checkout: Path) -> Non
 
     assert refused.returncode == 2
     assert "hint: apt-get install -y python3-pip" in refused.stderr
+
+
+def test_each_debian_package_that_is_missing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever has the servers from an earlier day has no promtool yet."""
+    loader = SourceFileLoader("wrapper", str(ROOT / "despensa"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("wrapper", loader))  # type: ignore[arg-type]
+    loader.exec_module(module)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert set(module.DEBIAN_PACKAGES) == {"postgresql", "redis-server", "prometheus"}
+
+    answers = []
+    for missing in (None, *module.DEBIAN_PACKAGES):
+        seen = {name: str(tmp_path / "nothing") if name == missing else "/" for name in module.DEBIAN_PACKAGES}
+        monkeypatch.setattr(module, "DEBIAN_PACKAGES", seen)
+        answers.append(module.install_debian_packages())
+
+    assert answers == [0, 2, 2, 2]
 
 
 def test_list_that_cannot_be_installed_leaves_no_stamp(checkout: Path) -> None:
