@@ -127,6 +127,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     }),
     "notice.resent": ("2026-12-03T16:02:55.190246Z", SCHEDULER, {"store": "TIJ-02", "notice_id": 2}),
     "store.resumed": ("2026-12-03T16:02:56.377115Z", WORKER, {"store": "TIJ-02"}),
+    "books.reconciled": ("2026-12-03T16:05:11.640902Z", SCHEDULER, {"differences": 0, "duration_ms": 412}),
     "run.retried": ("2026-12-03T16:10:00.014682Z", SCHEDULER, {"state": "released", "reserved_minor": 829_000}),
     "batch.retried": ("2026-12-03T16:10:00.014682Z", SCHEDULER, {
         "batch_id": 34, "first_id": 10_000_117, "last_id": 10_000_117,
@@ -145,6 +146,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "run.cancelled": ("2026-12-05T18:00:24.951206Z", SCHEDULER, {
         "run_id": 3, "run": "2026-12/08037", "location": "08037", "cases": 41, "returned_minor": 33_989_000,
     }),
+    "books.disagreed": ("2026-12-05T19:05:12.008416Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ class BuildInfo:
     """Which program this is, and which version of it."""
 
     def __init__(self, log: Log) -> None:
-        self._labels = (log.service, log.version, ".".join(map(str, sys.version_info[:3])))
+        self._labels = (log.writer.service, log.writer.version, ".".join(map(str, sys.version_info[:3])))
 
     def collect(self) -> Iterator[Metric]:
         """For the registry."""
