@@ -98,10 +98,10 @@ def reconcile(as_json: bool = JSON) -> int:
     """Whether every balance agrees with the rows it stands for. Exit 13 if not."""
     from console.tables import echo_table
     from models.reconcile import names_of_checks
-    from models.reconcile import reconcile as find_differences
+    from scheduler.books_watch import reconcile_and_tell
 
     with entry() as desk, desk.database.reading() as tx:
-        differences = find_differences(tx)
+        differences = reconcile_and_tell(tx, desk.log)
     if as_json:
         echo_json({"agrees": not differences, "differences": [each.as_json() for each in differences]})
     elif differences:

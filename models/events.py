@@ -562,7 +562,7 @@ class TickFailed(Observed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BooksReconciled(Observed):
-    """A scheduler compared every balance with its rows: at most once an hour each, and while no run is released."""
+    """Every balance was compared with its rows: by `run reconcile`, or by a scheduler, at most once an hour."""
 
     NAME: ClassVar[str] = "books.reconciled"
 

@@ -1,4 +1,4 @@
-"""The long-lived scheduler compares the books with their rows: at most once an hour, and only while nothing is open."""
+"""Comparing the books with their rows: a long-lived scheduler does so once an hour, and while nothing is open."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from models.deadlines import steady_s
 from models.events import BooksDisagreed, BooksReconciled
 from models.log import Log
 from models.reconcile import Difference, reconcile
-from models.storage import Database, Query
+from models.storage import Database, Query, Tx
 
 #: It reads everything there is.
 RECONCILE_EVERY_S = 3_600
@@ -40,13 +40,18 @@ class BooksWatch:
             if tx.first(EXISTS_RELEASED) is not None:
                 return False
             self._begun_s = begun_s  # also for an attempt that fails: what reads everything is not repeated at once
-            differences = reconcile(tx)
+            differences = reconcile_and_tell(tx, self.log)
         self.differences, self.reconciled_at = len(differences), time.time()
-        self._tell(differences, duration_ms=int((self.steady_s() - begun_s) * 1000))
         return True
 
-    def _tell(self, differences: list[Difference], *, duration_ms: int) -> None:
-        self.log.observe(BooksReconciled(differences=len(differences), duration_ms=duration_ms))
-        if differences:
-            checks = Counter(each.check.partition(" ")[0] for each in differences)
-            self.log.observe(BooksDisagreed(differences=len(differences), checks=" ".join(sorted(checks))))
+
+def reconcile_and_tell(tx: Tx, log: Log) -> list[Difference]:
+    """Every difference in the books, as models.reconcile finds them; the log is told what it came to."""
+    begun_s = steady_s()
+    differences = reconcile(tx)
+    duration_ms = int((steady_s() - begun_s) * 1000)
+    log.observe(BooksReconciled(differences=len(differences), duration_ms=duration_ms))
+    if differences:
+        checks = Counter(each.check.partition(" ")[0] for each in differences)
+        log.observe(BooksDisagreed(differences=len(differences), checks=" ".join(sorted(checks))))
+    return differences

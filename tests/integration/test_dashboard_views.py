@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from sqlalchemy import update
 
+from console import run as run_commands
 from console.dashboard.board import Board
 from console.dashboard.show import show_head
 from console.dashboard.show_months import show_months
@@ -17,12 +19,13 @@ from models.journal import Writer, append, observed_line
 from models.keys import voucher_number
 from models.messages import CreditBatch
 from models.storage import Database
-from models.tables import Run, run_code
+from models.tables import Fund, Run, run_code
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
 from scheduler.seal import emit, seal
 from tests.builders import TIJUANA, a_planned_run, a_programme, a_released_run, batches_of, cases_of, families
 from tests.builders import notices_of as notices_in
+from tests.command_line import CommandLine
 from tests.fakes import FakeStore
 from tests.installation import Installation
 from tests.integration.test_notify import a_completed_run, try_all
@@ -269,3 +272,20 @@ def test_command_for_an_operator_holds_no_word_of_a_hostile_line(installation: I
 
     assert shown is not None
     assert [command for command in (*shown.commands, *row.commands) if ";" in command] == []
+
+
+def test_books_are_as_they_were_last_compared(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a person's `run reconcile` as by a scheduler: nobody having looked is not the same as their agreeing."""
+    programme = a_programme(installation.database)
+    families(installation.database, programme, 4, location=TIJUANA)
+    a_released_run(installation.database, programme)
+    assert show_head(read(installation), now=now()).books == "unknown"
+
+    CommandLine(monkeypatch, installation.environment).run(run_commands.app, "reconcile")
+    assert show_head(read(installation), now=now()).books == "agree"
+
+    with installation.database.transaction() as tx:
+        tx.connection.execute(update(Fund).values(balance_minor=Fund.balance_minor + 1))
+    CommandLine(monkeypatch, installation.environment).run(run_commands.app, "reconcile")
+    head = show_head(read(installation), now=now())
+    assert (head.books, head.books_differences) == ("differ", 1)
