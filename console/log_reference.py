@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 import orjson
 
-from console import log_mappings
+from console import log_mappings, log_recipes
 from console.log_examples import example_of
 from models import events
 from models.events import CATALOGUE, SCHEMA, Event, Journalled
@@ -113,7 +113,7 @@ def reference_page() -> str:
     blocks.append(_table(("event", "level", "written"), rows))
     blocks += [_event_page(CATALOGUE[name]) for name in sorted(CATALOGUE)]
     table = _table(("field", "Elastic Common Schema", "OpenTelemetry"), log_mappings.rows())
-    blocks += [_RULES, log_mappings.PREFACE, table, log_mappings.AFTERWORD]
+    blocks += [*log_recipes.section(), _RULES, log_mappings.PREFACE, table, log_mappings.AFTERWORD]
     return "\n\n".join(blocks) + "\n"
 
 

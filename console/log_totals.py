@@ -3,17 +3,15 @@
 DuckDB reads the lines. Nothing here looks at the database: that the two agree is promise 6.
 """
 
-import glob
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from console.log_verify import Place, is_packed, read_lines
+from console.log_files import read_files, working
+from console.log_verify import Place, read_lines
 from models.errors import BooksDisagree, DespensaError, RefusedInput
 from models.runs import Counts, RunSummary
 
@@ -40,13 +38,6 @@ NEEDED = {
     ),
     **dict.fromkeys(("case.opened", "notice.delivered", "notice.undelivered", "notice.resent"), ("run_id",)),
 }
-
-MACROS = """
--- macros: a whole number or nothing; nothing where JSON has a fraction, text or null. A cast alone would round
-CREATE MACRO whole(value) AS
-    CASE WHEN CAST(TRY_CAST(CAST(value AS VARCHAR) AS BIGINT) AS VARCHAR) = CAST(value AS VARCHAR)
-         THEN TRY_CAST(CAST(value AS VARCHAR) AS BIGINT) END;
-"""
 
 #: The sealed lines of some files, as typed columns.
 READ = """
@@ -185,9 +176,9 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     """
     totals = LogTotals()
     with working() as connection:
-        for statement in (MACROS, CREATE_LINE, CREATE_COUNTED):
+        for statement in (CREATE_LINE, CREATE_COUNTED):
             connection.execute(statement)
-        totals.torn = _read(connection, COUNT_FILES, paths)
+        totals.torn = read_files(connection, COUNT_FILES, paths, COLUMNS)
         totals.from_seq, totals.as_of_seq, places, lines, incomplete = _row(connection, GET_SPAN)
         if lines > places or incomplete:
             first, last = totals.from_seq, totals.as_of_seq
@@ -204,60 +195,17 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     return totals
 
 
-@contextmanager
-def working() -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB, in memory; what does not fit goes to a folder that is removed. Nothing is fetched from the network.
-
-    No progress bar: DuckDB prints one to stdout, terminal or not, once a statement takes two seconds.
-    """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        duckdb.connect(config={"autoinstall_known_extensions": "false", "temp_directory": folder}) as connection,
-    ):
-        connection.execute("SET enable_progress_bar = false")
-        yield connection
-
-
-def _read(connection: duckdb.DuckDBPyConnection, statement: str, paths: Sequence[Path]) -> list[Place]:
-    """Let the statement read every file. Returns where lines are torn."""
-    torn: list[Place] = []
-    by_compression: dict[str, list[Path]] = {"gzip": [], "none": []}
-    for path in dict.fromkeys(paths):
-        by_compression["gzip" if is_packed(path) else "none"].append(path)
-    for compression, files in by_compression.items():
-        if files:
-            # A name may hold what DuckDB takes for a pattern.
-            names = [glob.escape(str(path)) for path in files]
-            parameters: dict[str, object] = {"files": names, "columns": COLUMNS, "compression": compression}
-            try:
-                connection.execute(statement, {**parameters, "ignore_errors": False})
-            except duckdb.Error as error:
-                _refuse_broken(files, torn, error)
-                connection.execute(statement, {**parameters, "ignore_errors": True})
-    return torn
-
-
 def _count_carefully(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[Place]:
     """Read the files again and keep their lines: to name the one that is wrong, and to count a repeated one once.
 
     Returns where lines are torn now.
     """
-    torn = _read(connection, KEEP_LINES, paths)
+    torn = read_files(connection, KEEP_LINES, paths, COLUMNS)
     _refuse_incomplete(connection)
     connection.execute(CREATE_SEALED)
     _refuse_conflicts(connection)
     connection.execute(COUNT_SEALED)
     return torn
-
-
-def _refuse_broken(files: Sequence[Path], torn: list[Place], error: duckdb.Error) -> None:
-    """Read the files line by line to name the broken one. Returns if there are only torn ones."""
-    before = len(torn)
-    for file in files:
-        for _ in read_lines(file, torn):
-            pass
-    if len(torn) == before:
-        raise RefusedInput(f"the log files cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _refuse_incomplete(connection: duckdb.DuckDBPyConnection) -> None:

@@ -92,6 +92,32 @@ def totals(files: list[Path] = FILES, as_json: bool = JSON) -> None:
 
 
 @app.command()
+def query(
+    sql: str = typer.Argument(help="One SELECT over `log`, which has a column for every field."),
+    files: list[Path] = FILES,
+    as_json: bool = JSON,
+    as_csv: bool = typer.Option(False, "--csv", help="Comma-separated, with a line of names."),
+) -> None:
+    """Ask the log in SQL: a table `log` of these files, each sealed line once. Reads nothing else and changes nothing.
+
+    Fields that an event does not have are NULL; `timestamp` is a TIMESTAMP, UTC. Names with dots need quotes, such as
+    "service.name". Questions to begin with are in deploy/LOG-EVENTS.md.
+    """
+    from console.log_answers import echo_csv, echo_json_rows, echo_rows
+    from console.log_files import working
+    from console.log_query import ask
+
+    if as_json and as_csv:
+        raise RefusedInput("--json and --csv are two forms of one answer: give one of them")
+    with working() as connection, _ending_quietly():
+        answer = ask(connection, sql, files)
+        _note_torn(answer.torn)
+        if answer.repeated:
+            note(f"{answer.repeated} sealed lines are repeated; each counts once")
+        (echo_json_rows if as_json else echo_csv if as_csv else echo_rows)(answer)
+
+
+@app.command()
 def verify(
     files: list[Path] = FILES,
     database: bool = typer.Option(False, "--database", help="Hold them against the seals in the database, too."),

@@ -15,7 +15,8 @@ import pytest
 from console import logs
 from console.dashboard.board import Board
 from console.dashboard.told import RunTold
-from console.log_totals import COLUMNS, NEEDED, read_totals, working
+from console.log_files import working
+from console.log_totals import COLUMNS, NEEDED, read_totals
 from console.log_verify import compare, verify
 from console.tables import runs_as_json
 from models.columns import instant_text
