@@ -51,6 +51,10 @@ def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> No
              "DuckDB: every field of totals", "DuckDB: one field"),
         ),
         (
+            "dashboard", 1_280,
+            ("lines, ", "from the start of the command to the months: ", "from a line's write to its reader: "),
+        ),
+        (
             "embedded", 700,
             ("limit: executemany, credit ", "despensa, credit ", "limit: executemany, month ", "despensa, month "),
         ),

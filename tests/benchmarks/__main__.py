@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.benchmarks.dashboard import dashboard
 from tests.benchmarks.embedded import embedded
 from tests.benchmarks.growth import growth
 from tests.benchmarks.hosts import hosts
@@ -19,7 +20,7 @@ from tests.benchmarks.small import small
 from tests.benchmarks.usual import usual
 
 #: Families, where none are asked for; the others have FAMILIES.
-FAMILIES_OF = {"growth": 3_000_000, "months": 100_000}
+FAMILIES_OF = {"growth": 3_000_000, "months": 100_000, "dashboard": 1_000_000}
 FAMILIES = 350_000
 BENCHMARKS: dict[str, Callable[..., None]] = {
     "credit": credit,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "small": small,
     "log": log,
     "embedded": embedded,
+    "dashboard": dashboard,
 }
 
 
