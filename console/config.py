@@ -48,6 +48,7 @@ class Check:
     detail: str
     hint: str = ""  #: the command, or the step, that mends it
     exit_code: Exit = Exit.DONE
+    latency_ms: float | None = None  #: of a link
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,12 @@ def outcome(checks: list[Check]) -> Exit:
     return next((code for code in order if code in codes), Exit.FAILED if codes else Exit.DONE)
 
 
-def as_json_object(check: Check) -> dict[str, str]:
-    """A check for scripts."""
-    return {"check": check.name, "state": check.state, "detail": check.detail, "hint": check.hint}
+def as_json_object(check: Check) -> dict[str, object]:
+    """A check for scripts; `latency_ms` of a link only."""
+    told: dict[str, object] = {
+        "check": check.name, "state": check.state, "detail": check.detail, "hint": check.hint,
+    }  # fmt: skip
+    return told if check.latency_ms is None else {**told, "latency_ms": check.latency_ms}
 
 
 def echo_checks(checks: list[Check]) -> None:

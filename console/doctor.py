@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,45 +19,52 @@ if TYPE_CHECKING:
     from models.settings import Settings
     from models.storage import Database
 
-#: What `doctor` looks at today, in the order of its lines.
+#: What `doctor` looks at, in the order of its lines. A line that means nothing in an installation is left out.
 CHECKS = (
-    "settings", "keys", "home folder", "disk space", "database", "schema", "database version", "clock skew",
-    "time zones", "Redis", "Redis version", "Redis policy", "schedulers", "workers", "reference key", "late slots",
-    "undelivered notices",
+    "settings", "keys", "home folder", "disk space", "log folder", "database", "schema", "database version",
+    "database durability", "database connections", "clock skew", "time-zone data", "time zones", "Redis",
+    "Redis version", "Redis policy", "Redis persistence", "Redis memory", "Redis clock skew", "links", "schedulers",
+    "workers", "reference key", "late slots", "undelivered notices",
 )  # fmt: skip
 MIB = 1024 * 1024
 DISK_WARNING_MIB = 1024
 DISK_FAILED_MIB = 100
-#: Stores accept a webhook's timestamp within five minutes (Standard Webhooks); paydays are decided by the host's clock.
-SKEW_WARNING_S = 5
-SKEW_FAILED_S = 60
-REDIS_MIN, REDIS_MAX = (6, 2), (8, 99)
-#: Late slots and stores that are named; the rest is counted.
-NAMED_MAX = 5
 
 
 def doctor(as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output.")) -> int:
-    """Look at settings, keys, disk, database, clock, time zones, Redis, workers, schedulers, late slots, notices."""
-    from console.config import as_json_object, echo_checks, outcome
+    """Look at everything, and change nothing: each line ok, warning or failed, with what mends it.
+
+    Settings with passwords masked, keys, disk, database, clocks, time zones, Redis, every link with its latency,
+    workers, schedulers, late slots, notices. To issuers and stores it connects, and sends nothing.
+    """
+    from console.config import as_json_object, echo_checks, list_settings, outcome
+    from console.tables import echo_table
 
     checks = list(examine())
+    settings = list_settings(dict(os.environ))
     if as_json:
         echo_json(
             {
                 "ok": outcome(checks) == Exit.DONE,
                 "looks_at": list(CHECKS),
                 "checks": [as_json_object(check) for check in checks],
+                "settings": [asdict(each) for each in settings],
             }
         )
     else:
         echo(f"doctor looks at: {', '.join(CHECKS)}")
         echo_checks(checks)
+        echo()
+        echo_table(("setting", "value", "from"), [(each.name, each.value, each.source) for each in settings])
     return outcome(checks)
 
 
 def examine() -> Iterator[Check]:
     """Every check that can be made: those of the database only where it answers, of Redis where it is used."""
     from console.config import run_checks
+    from console.doctor_database import database_checks
+    from console.doctor_links import link_checks
+    from console.doctor_redis import checks_of_redis
     from models.settings import read_settings
 
     basic = list(run_checks())
@@ -66,14 +74,18 @@ def examine() -> Iterator[Check]:
     settings = read_settings()
     yield _home(settings)
     yield _disk(settings)
+    yield _log_folder(settings)
     states = {check.name: check.state for check in basic}
     yield from (check for check in basic if check.name in {"database", "schema"})
-    if states["database"] == "ok":
-        yield from _database(settings, usable=states["schema"] == "ok")
+    answers, usable = states["database"] == "ok", states.get("schema") == "ok"
+    if answers:
+        yield from database_checks(settings, usable=usable)
     yield from (check for check in basic if check.name == "redis")
     if states.get("redis") == "ok":
-        yield from _redis(settings)
-    if states.get("schema") == "ok":
+        yield from checks_of_redis(settings, database_skew=_skew(settings) if answers else None)
+    if answers and states.get("redis", "ok") == "ok":
+        yield from link_checks(settings, usable=usable)
+    if usable:
         yield from _flow(settings)
 
 
@@ -105,119 +117,29 @@ def _disk(settings: Settings) -> Check:
     return Check("disk space", "ok" if enough else "warning", detail, "" if enough else hint)
 
 
-def _database(settings: Settings, *, usable: bool) -> Iterator[Check]:
-    """`usable`: the schema is this code's, so that the tables can be asked."""
+def _log_folder(settings: Settings) -> Check:
+    """Of every command's log. A disk that is full does not stop the vouchers, but the log that tells of them."""
+    from console.config import Check
+
+    folder = settings.log.parent
+    place = next(each for each in (folder, *folder.parents) if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        hint = "make it a folder of whoever runs despensa, or mend DESPENSA_LOG_FILE"
+        return Check("log folder", "failed", f"{place} cannot be written", hint, Exit.MISUSED)
+    free_mib = shutil.disk_usage(place).free // MIB
+    detail = f"{free_mib:,} MiB free for {folder}"
+    if free_mib < DISK_FAILED_MIB:
+        hint = "make room, rotate, or mend DESPENSA_LOG_FILE; nothing is lost: despensa logs emit writes it again"
+        return Check("log folder", "failed", detail, hint, Exit.FAILED)
+    return Check("log folder", "ok", detail if folder.exists() else f"{detail}, which the first command makes")
+
+
+def _skew(settings: Settings) -> timedelta:
     from console.config import open_database
+    from console.doctor_database import database_skew
 
     with open_database(settings) as database:
-        yield _database_version(database)
-        yield _skew(database)
-        if usable:
-            yield _zones(database)
-
-
-def _database_version(database: Database) -> Check:
-    import sqlite3
-
-    from console.config import Check
-    from models.schema import POSTGRESQL_MAX, POSTGRESQL_MIN, server_major
-
-    major = server_major(database)
-    if major is None:
-        return Check("database version", "ok", f"SQLite {sqlite3.sqlite_version}")
-    tested = POSTGRESQL_MIN <= major <= POSTGRESQL_MAX
-    hint = "" if tested else f"PostgreSQL {POSTGRESQL_MIN} to {POSTGRESQL_MAX} are tested"
-    return Check("database version", "ok" if tested else "warning", f"PostgreSQL {major}", hint)
-
-
-def _skew(database: Database) -> Check:
-    from console.config import Check
-
-    if database.dialect == "sqlite":
-        return Check("clock skew", "ok", "the database has the clock of this host")
-    with database.reading() as tx:
-        before = datetime.now(UTC)
-        theirs = tx.now
-        after = datetime.now(UTC)
-    return skew_check((theirs - (before + (after - before) / 2)).total_seconds())
-
-
-def skew_check(skew_s: float) -> Check:
-    """The database's clock against this host's; positive where the database is ahead."""
-    from console.config import Check
-
-    size_s = abs(skew_s)
-    detail = f"the database is {size_s:.1f} s {'ahead of' if skew_s > 0 else 'behind'} this host"
-    hint = "set both clocks by NTP: timedatectl status"
-    if size_s >= SKEW_FAILED_S:
-        return Check("clock skew", "failed", detail, hint, Exit.FAILED)
-    return Check("clock skew", "warning" if size_s >= SKEW_WARNING_S else "ok", detail, hint)
-
-
-def _zones(database: Database) -> Check:
-    from console.config import Check
-    from models.calendar import zone
-    from models.errors import UnknownZone
-    from models.tables import Location
-
-    with database.reading() as tx:
-        places = tx.list(Location)
-    unknown = []
-    for place in places:
-        try:
-            zone(place.time_zone)
-        except UnknownZone:
-            unknown.append(f"{place.name} ({place.time_zone})")
-    if unknown:
-        detail = f"not in the installed time-zone data: {_named(unknown)}"
-        return Check(
-            "time zones", "failed", detail, "pip install --upgrade tzdata, or correct locations.csv", Exit.MISUSED
-        )
-    return Check("time zones", "ok", f"{len(places)} locations, all known")
-
-
-def _redis(settings: Settings) -> Iterator[Check]:
-    from redis.exceptions import RedisError
-
-    from console.config import Check
-    from models.broker import redis_client
-
-    client: Any = redis_client(settings.redis_url)
-    try:
-        version = str(client.info("server")["redis_version"])
-        try:
-            policy = {**client.config_get("maxmemory-policy"), **client.config_get("appendonly")}
-        except RedisError:
-            policy = {}
-    except RedisError as error:
-        yield Check("Redis version", "warning", f"Redis does not say: {type(error).__name__}", "despensa doctor")
-        return
-    finally:
-        client.close()
-    yield from redis_checks(version, policy)
-
-
-def redis_checks(version: str, policy: dict[str, str]) -> Iterator[Check]:
-    """Of a Redis that answers. An empty `policy` means that it keeps its settings to itself."""
-    from console.config import Check
-
-    number = tuple(int(part) for part in version.split(".")[:2])
-    tested = REDIS_MIN <= number <= REDIS_MAX
-    yield Check(
-        "Redis version", "ok" if tested else "warning", f"Redis {version}", "" if tested else "6.2 to 8 are tested"
-    )
-    if not policy:
-        hint = "redis-cli CONFIG GET maxmemory-policy; it must be noeviction, and appendonly yes"
-        yield Check("Redis policy", "warning", "Redis does not let CONFIG GET be asked", hint)
-        return
-    wrong = [
-        f"{name} is {policy.get(name)}, not {wanted}"
-        for name, wanted in (("maxmemory-policy", "noeviction"), ("appendonly", "yes"))
-        if policy.get(name) != wanted
-    ]
-    detail = "; ".join(wrong) or "noeviction, append-only file"
-    hint = "set both in redis.conf; until then messages may be lost, which costs seconds, never money"
-    yield Check("Redis policy", "warning" if wrong else "ok", detail, hint if wrong else "")
+        return database_skew(database)
 
 
 def _flow(settings: Settings) -> Iterator[Check]:
@@ -257,15 +179,19 @@ def _reference_key(settings: Settings, database: Database) -> Check:
 
 def _seen(database: Database, role: str, command: str) -> Check:
     from console.config import Check
-    from models.sightings import SEEN_WITHIN_S, seen_lately
+    from console.tables import age_text
+    from models.sightings import SEEN_WITHIN_S, last_sighting, seen_lately
 
     count = seen_lately(database, role)
-    detail = f"{count or 'none'} seen in the last {SEEN_WITHIN_S} s"
+    ago = last_sighting(database, role)
+    last = "none was ever seen" if ago is None else f"the last one {age_text(ago)} ago"
+    detail = f"{count or 'none'} seen in the last {SEEN_WITHIN_S} s, {last}"
     return Check(f"{role}s", "ok" if count else "warning", detail, "" if count else command)
 
 
 def _late_slots(database: Database, *, now: datetime) -> Check:
     from console.config import Check
+    from console.doctor_database import named
     from scheduler.due import has_families, list_due, list_places
 
     try:
@@ -282,12 +208,13 @@ def _late_slots(database: Database, *, now: datetime) -> Check:
         hint = "despensa import deploy/programmes/northern-mexico"
         return Check("late slots", "warning", "no programme runs anywhere yet", hint)
     if late:
-        return Check("late slots", "warning", f"{len(late)} without a run: {_named(late)}", "despensa run start")
+        return Check("late slots", "warning", f"{len(late)} without a run: {named(late)}", "despensa run start")
     return Check("late slots", "ok", f"none at {len(places)} locations")
 
 
 def _undelivered(database: Database) -> Check:
     from console.config import Check
+    from console.doctor_database import named
     from models.handover import list_stores
 
     with database.reading() as tx:
@@ -295,12 +222,7 @@ def _undelivered(database: Database) -> Check:
     count = sum(store.notices_undelivered for store in stores)
     if not count:
         return Check("undelivered notices", "ok", "none")
-    detail = f"{count}, of {_named([store.store for store in stores])}"
+    detail = f"{count}, of {named([store.store for store in stores])}"
     return Check(
         "undelivered notices", "warning", detail, "despensa store test STORE, then: despensa store resend STORE"
     )
-
-
-def _named(names: list[str]) -> str:
-    rest = len(names) - NAMED_MAX
-    return ", ".join(names[:NAMED_MAX]) + (f" and {rest} more" if rest > 0 else "")

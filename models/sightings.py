@@ -2,6 +2,7 @@
 
 import os
 import socket
+from datetime import timedelta
 
 from models.storage import Database, Query, seconds
 
@@ -24,6 +25,11 @@ LIST_SEEN = Query("""
 SELECT role, instance FROM sighting WHERE seen_at >= :since_at ORDER BY role, instance LIMIT 1000
 """)
 
+LAST_SEEN = Query("""
+-- last_seen: when any of a role was last here
+SELECT MAX(seen_at) AS seen_at FROM sighting WHERE role = :role
+""")
+
 
 def see(database: Database, role: str) -> None:
     """Record that this scheduler or worker is alive."""
@@ -43,6 +49,13 @@ def roll_call(database: Database) -> dict[str, list[str]]:
     with database.reading() as tx:
         rows = tx.all(LIST_SEEN, since_at=tx.now - seconds(SEEN_WITHIN_S))
     return {role: [row.instance for row in rows if row.role == role] for role in ("scheduler", "worker")}
+
+
+def last_sighting(database: Database, role: str) -> timedelta | None:
+    """How long ago any scheduler or worker was last seen; None where none ever was."""
+    with database.reading() as tx:
+        seen_at = tx.scalar(LAST_SEEN, role=role)
+        return None if seen_at is None else tx.now - seen_at
 
 
 def instance() -> str:
