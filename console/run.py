@@ -12,7 +12,7 @@ from console.entry import confirm, echo, echo_json, entry, note
 from console.halt import cancel, pause, resume
 from console.planning import plan
 from console.start import start
-from models.errors import Exit
+from models.errors import Exit, RefusedInput
 
 if TYPE_CHECKING:
     from models.runs import RunSummary
@@ -42,14 +42,27 @@ def list_(
 
 def status(
     run: str = typer.Argument("", help="One run; without it, those of the newest cycle and all that are not over."),
+    watch: bool = typer.Option(False, "--watch", help="Go on as they go, until all are over. Ctrl-C ends with 130."),
+    every: float = typer.Option(1.0, min=1.0, help="With --watch, look again after so many seconds."),
     as_json: bool = JSON,
-) -> None:
-    """Counts, cases and notices."""
-    from models.runs import find_run, summarise
+) -> int:
+    """Counts, cases and notices; with --watch as they go, with the rate and how long it will still take."""
+    from models.runs import find_run, list_summaries
 
-    with entry() as desk, desk.database.reading() as tx:
-        summaries = [summarise(tx, find_run(tx, run).id)] if run else _current(tx)
+    def find(tx: Tx) -> list[Run]:
+        return [find_run(tx, run)] if run else _current(tx)
+
+    if watch and as_json:
+        raise RefusedInput("--watch is for people", hint="without it, --json says how things are")
+    with entry() as desk:
+        if watch:
+            from console.watch import watch as watch_runs
+
+            return watch_runs(desk, find, every_s=every)
+        with desk.database.reading() as tx:
+            summaries = list_summaries(tx, [each.id for each in find(tx)])
     _show(summaries, as_json=as_json)
+    return Exit.DONE
 
 
 def approve(run: str = RUN, yes: bool = YES) -> None:
@@ -122,12 +135,14 @@ def _summaries(tx: Tx, *, cycle: str, location_code: str) -> list[RunSummary]:
     return list_summaries(tx, [run.id for run in tx.list(Run, *where)])
 
 
-def _current(tx: Tx) -> list[RunSummary]:
+def _current(tx: Tx) -> list[Run]:
     """The runs of the newest cycle, and all that are not over."""
-    summaries = _summaries(tx, cycle="", location_code="")
-    newest = max((each.cycle for each in summaries), default="")
+    from models.tables import Run
+
+    runs = tx.list(Run, order=[Run.cycle, Run.location_code, Run.part])
+    newest = max((each.cycle for each in runs), default="")
     over = ("completed", "completed_with_cases", "cancelled")
-    return [each for each in summaries if each.cycle == newest or each.state not in over]
+    return [each for each in runs if each.cycle == newest or each.state not in over]
 
 
 def _show(summaries: list[RunSummary], *, as_json: bool) -> None:
