@@ -69,6 +69,11 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def shown(text: str) -> str:
+    """Control characters as their escapes: what others wrote must not be able to paint on the terminal."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def echo_json(values: dict[str, object]) -> None:
     """One object on standard output, with its schema."""
     import orjson

@@ -8,9 +8,8 @@ from itertools import islice
 
 import orjson
 
-from console.entry import JSON_SCHEMA, note
+from console.entry import JSON_SCHEMA, note, shown
 from console.log_query import Answer
-from console.log_tail import shown
 from console.tables import echo_table
 
 #: What a table shows: it must be known whole before its first line.

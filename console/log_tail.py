@@ -17,6 +17,7 @@ from typing import IO
 
 import orjson
 
+from console.entry import shown
 from console.log_choice import TEACHING, Chooser, Line
 from console.log_verify import Place, read_texts
 
@@ -166,11 +167,6 @@ def readable(line: Line, *, colour: bool) -> str:
     if colour:
         head = f"\x1b[{COLOURS.get(level, '0')}m{head}\x1b[0m"
     return f"{shown(str(line['timestamp']))} {head} {shown(place + fields)}".rstrip()
-
-
-def shown(text: str) -> str:
-    """Control characters as their escapes: a line must not be able to paint on the terminal."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def as_it_is(text: str) -> str:

@@ -11,11 +11,13 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from console.log_hosts import RollCall
 from models.errors import NotFound, RefusedInput
 from models.journal import GENESIS, hash_of_line
 from models.storage import Query, Tx
@@ -78,6 +80,44 @@ class Sealed:
 
 
 @dataclass(slots=True)
+class Gap:
+    """Places that no line of these files fills, and what the lines around them say."""
+
+    first_seq: int
+    last_seq: int
+    after: str = ""  #: when the line before was recorded
+    before: str = ""  #: and the line behind
+    writers: list[str] = field(default_factory=list)  #: of these two: host and process. Whose file has them, probably
+
+    def __str__(self) -> str:
+        places = f"seq {self.first_seq}" + (f" to {self.last_seq}" if self.last_seq > self.first_seq else "")
+        return (
+            f"{places}, recorded between {self.after} and {self.before}, missing here; "
+            f"the lines around were written by {' and '.join(self.writers)}"
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "first_seq": self.first_seq,
+            "last_seq": self.last_seq,
+            "after": self.after,
+            "before": self.before,
+            "writers": self.writers,
+        }
+
+    def hear(self, line: Line) -> None:
+        """One of the two lines around."""
+        if line["seq"] == self.first_seq - 1:
+            self.after = str(line.get("timestamp"))
+        else:
+            self.before = str(line.get("timestamp"))
+        writer = str(line.get("service.instance.id"))
+        if writer not in self.writers:
+            self.writers.append(writer)
+
+
+@dataclass(slots=True)
 class Verification:
     """What a reading of log files came to."""
 
@@ -91,11 +131,19 @@ class Verification:
     last: Sealed | None = None
     faults: list[Fault] = field(default_factory=list)
     torn: list[Place] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    lost_heads: list[str] = field(default_factory=list)  #: hashes that somebody kept, and no line has
+    roll_call: RollCall = field(default_factory=RollCall)
 
     @property
     def from_genesis(self) -> bool:
         """Whether the files begin with the log. Otherwise the first line has nothing before it that proves it."""
         return self.first_seq == 1
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the sealed lines are whole and true, as far as these files can show."""
+        return not self.faults and not self.lost_heads
 
     def add(self, sealed: Sealed, reason: str) -> None:
         """Remember a fault, if there are not too many."""
@@ -105,7 +153,7 @@ class Verification:
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
         return {
-            "agrees": not self.faults,
+            "agrees": self.agrees,
             "lines": self.lines,
             "repeated": self.repeated,
             "unsealed": self.unsealed,
@@ -115,6 +163,9 @@ class Verification:
             "hash": self.hash,
             "from_genesis": self.from_genesis,
             "faults": [fault.as_json() for fault in self.faults],
+            "missing": [gap.as_json() for gap in self.gaps],
+            "lost_heads": self.lost_heads,
+            "missing_hosts": [absence.as_json() for absence in self.roll_call.absences()],
         }
 
 
@@ -126,22 +177,30 @@ class _TornLine(_BrokenLine):
     """A line that is no JSON: a writer was cut off there, or is still writing."""
 
 
-def verify(paths: Sequence[Path]) -> Verification:
-    """Prove the sealed lines of log files, given in any order.
+def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
+    """Prove the sealed lines of log files, given in any order. Each of `heads`, hashes that were kept, must be there.
 
     Reads each file twice: first for the hashes, since a line is proven by the one before it, wherever that stands.
     A line that is no JSON is passed over and noted in `torn`; RefusedInput is raised for any other that is no log line.
     """
     found = Verification()
     hashes = _read_hashes(paths, found)
+    found.lost_heads = [head for head in heads if head not in {GENESIS, *hashes.values()}]
     if not hashes:
         return found
+    found.gaps = _gaps(sorted(hashes))
+    around: dict[int, list[Gap]] = {}
+    for gap in found.gaps:
+        around.setdefault(gap.first_seq - 1, []).append(gap)
+        around.setdefault(gap.last_seq + 1, []).append(gap)
     found.lines, found.first_seq, found.last_seq = len(hashes), min(hashes), max(hashes)
     found.hash = hashes[found.last_seq]
     missing: set[int] = set()
     for sealed in _read_sealed(paths):
         if sealed.seq not in hashes:
             continue  # written since the first reading
+        for gap in around.get(sealed.seq, ()):
+            gap.hear(sealed.line)
         if sealed.seq == found.first_seq:
             found.first = found.first or sealed
         if sealed.seq == found.last_seq:
@@ -221,6 +280,7 @@ def _read_hashes(paths: Sequence[Path], found: Verification) -> dict[int, str]:
         for place, line in read_lines(path, found.torn):
             if "seq" not in line:
                 found.unsealed += 1
+                found.roll_call.hear(line)
                 continue
             sealed = Sealed(int(line["seq"] or 0), line, place)
             known = hashes.setdefault(sealed.seq, str(line["hash"]))
@@ -237,6 +297,10 @@ def _read_sealed(paths: Sequence[Path]) -> Iterator[Sealed]:
         for place, line in read_lines(path):
             if "seq" in line:
                 yield Sealed(int(line["seq"] or 0), line, place)
+
+
+def _gaps(places: Sequence[int]) -> list[Gap]:
+    return [Gap(before + 1, after - 1) for before, after in pairwise(places) if after > before + 1]
 
 
 def _difference(first: Sealed | None, again: Sealed) -> str:

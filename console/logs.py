@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from console.entry import echo, echo_json, entry, note
+from console.entry import echo, echo_json, entry, note, shown
 from models.errors import BooksDisagree, DespensaError, NotFound, RefusedInput
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 
 #: How many lines `tail` shows of itself.
 LINES = 20
+#: How many gaps an error names; --json has them all.
+GAPS_TOLD = 20
 
 
 @app.command()
@@ -121,23 +123,27 @@ def query(
 def verify(
     files: list[Path] = FILES,
     database: bool = typer.Option(False, "--database", help="Hold them against the seals in the database, too."),
+    heads: list[str] = typer.Option([], "--head", help="A hash that was kept: the log must still have its line."),
     as_json: bool = JSON,
 ) -> None:
-    """Prove that no sealed line was changed, dropped, exchanged or added. Exit code 13 if one was."""
+    """Prove that no sealed line was changed, dropped, exchanged or added. Exit code 13 if one was.
+
+    Says which places are missing and who wrote around them. Of operational lines, which nothing proves, it says whose
+    are missing: a scheduler saw a process in the database of which these files have no line. That is no failure.
+    """
     from console.log_verify import verify as verify_files
 
-    found = verify_files(files)
+    found = verify_files(files, heads=heads)
     behind = _compare(found) if database else None
     _note_torn(found.torn)
+    for absence in found.roll_call.absences():
+        note(f"{shown(str(absence))}: add that host's files")
     if as_json:
         echo_json({**found.as_json(), **({} if behind is None else {"behind": behind})})
-    elif not found.faults:
+    elif found.agrees:
         _tell(found)
-    if found.faults:
-        raise BooksDisagree(
-            "the log does not hold:\n  " + "\n  ".join(str(fault) for fault in found.faults),
-            hint="keep the files; write the same part again and compare: despensa logs emit --from SEQ --to SEQ",
-        )
+    if not found.agrees:
+        raise BooksDisagree("the log does not hold:" + _told(found), hint=_mend(found))
     if behind:
         raise DespensaError(
             f"{behind} lines were written since seq {found.last_seq} that these files do not have",
@@ -199,6 +205,24 @@ def _anchor(found: Verification) -> str:
     if not found.lines:
         return "nothing: there is no sealed line"
     return f"from seq {found.first_seq + 1}; seq {found.first_seq} only with the line before it, or --database"
+
+
+def _told(found: Verification) -> str:
+    gaps = [f"{gap}" for gap in found.gaps[:GAPS_TOLD]]
+    more = len(found.gaps) - len(gaps)
+    lines = [*(str(fault) for fault in found.faults), *gaps, *([f"and {more} more gaps"] if more > 0 else [])]
+    lines += [
+        f"no line has the hash {head} that was kept: the log was cut off, or is another" for head in found.lost_heads
+    ]
+    return "".join(f"\n  {shown(line)}" for line in lines)
+
+
+def _mend(found: Verification) -> str:
+    if found.gaps:
+        gap = found.gaps[0]
+        emit_again = f"despensa logs emit --from {gap.first_seq} --to {gap.last_seq} > FILE"
+        return f"add the files of the hosts that wrote around the gaps, or: {emit_again}"
+    return "keep the files; write the same part again and compare: despensa logs emit --from SEQ --to SEQ"
 
 
 def _note_torn(torn: Sequence[Place]) -> None:

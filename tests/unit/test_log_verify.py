@@ -292,7 +292,7 @@ def test_command_prints_what_it_found_and_exits_13(tmp_path: Path, capsys: pytes
     path = written(tmp_path / "despensa.jsonl", lines)
 
     with pytest.raises(BooksDisagree, match=r"seq 3 \(.*despensa\.jsonl, line 3\)") as raised:
-        logs.verify([path], database=False, as_json=True)
+        logs.verify([path], database=False, heads=[], as_json=True)
 
     told = orjson.loads(capsys.readouterr().out)
     assert raised.value.exit_code == Exit.BOOKS_DISAGREE
@@ -303,8 +303,95 @@ def test_command_prints_what_it_found_and_exits_13(tmp_path: Path, capsys: pytes
 def test_command_tells_span_and_hash_of_a_whole_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = a_chain()
 
-    logs.verify([written(tmp_path / "despensa.jsonl", lines)], database=False, as_json=False)
+    logs.verify([written(tmp_path / "despensa.jsonl", lines)], database=False, heads=[], as_json=False)
 
     told = capsys.readouterr().out
     assert "seq 1 to 6" in told
     assert str(lines[-1]["hash"]) in told
+
+
+def by(lines: list[Line], instance: str) -> list[Line]:
+    """The same lines, written by somebody else."""
+    return [{**each, "service.instance.id": instance} for each in lines]
+
+
+def test_gaps_are_told_with_the_time_and_the_writers_around_them(tmp_path: Path) -> None:
+    """Two schedulers emitted by turns, and the file of one of them is not all here."""
+    lines = a_chain(9)
+    path = written(tmp_path / "a.jsonl", [lines[8], *by(lines[4:5], "host-b:7"), *by(lines[0:2], "host-b:7"), lines[6]])
+
+    found = verify([path])
+
+    assert [gap.as_json() for gap in found.gaps] == [
+        {
+            "first_seq": 3, "last_seq": 4, "after": lines[1]["timestamp"], "before": lines[4]["timestamp"],
+            "writers": ["host-b:7"],
+        },
+        {
+            "first_seq": 6, "last_seq": 6, "after": lines[4]["timestamp"], "before": lines[6]["timestamp"],
+            "writers": ["host-b:7", "host:1"],
+        },
+        {
+            "first_seq": 8, "last_seq": 8, "after": lines[6]["timestamp"], "before": lines[8]["timestamp"],
+            "writers": ["host:1"],
+        },
+    ]  # fmt: skip
+    assert str(found.gaps[0]) == (
+        f"seq 3 to 4, recorded between {lines[1]['timestamp']} and {lines[4]['timestamp']}, missing here; "
+        "the lines around were written by host-b:7"
+    )
+
+
+def test_command_says_what_is_missing_and_what_mends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = a_chain()
+    path = written(tmp_path / "a.jsonl", lines[:2] + lines[4:])
+
+    with pytest.raises(BooksDisagree, match=r"seq 3 to 4, recorded between .* missing here") as raised:
+        logs.verify([path], database=False, heads=[], as_json=True)
+
+    assert raised.value.hint is not None
+    assert "despensa logs emit --from 3 --to 4 > FILE" in raised.value.hint
+    told = orjson.loads(capsys.readouterr().out)
+    assert [(gap["first_seq"], gap["last_seq"]) for gap in told["missing"]] == [(3, 4)]
+
+
+def test_many_gaps_are_named_as_far_as_one_can_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", a_chain(60)[::2])
+
+    with pytest.raises(BooksDisagree, match=r"seq 40, recorded .*\n  and 9 more gaps$"):
+        logs.verify([path], database=False, heads=[], as_json=False)
+
+    assert len(verify([path]).gaps) == 29
+
+
+def test_writer_around_a_gap_cannot_paint_on_the_terminal(tmp_path: Path) -> None:
+    lines = by(a_chain(), "\x1b[2J")
+    path = written(tmp_path / "a.jsonl", lines[:2] + lines[4:])
+
+    with pytest.raises(BooksDisagree) as raised:
+        logs.verify([path], database=False, heads=[], as_json=False)
+
+    assert "\x1b" not in str(raised.value)
+
+
+def test_whole_log_has_no_gap(tmp_path: Path) -> None:
+    assert verified(tmp_path, a_chain()).gaps == []
+    assert verified(tmp_path, a_chain()[3:]).gaps == []
+
+
+def test_log_that_was_cut_off_after_a_kept_hash_is_found(tmp_path: Path) -> None:
+    """The chain of what is left still holds: only who kept a hash can tell."""
+    lines = a_chain()
+    kept = [str(lines[3]["hash"]), str(lines[5]["hash"])]
+    path = written(tmp_path / "a.jsonl", lines[:5])
+
+    assert verify([path]).agrees
+    assert verify([path], heads=kept).lost_heads == [kept[1]]
+    assert verify([path], heads=[GENESIS, kept[0]]).agrees
+    with pytest.raises(BooksDisagree, match=f"no line has the hash {kept[1]} that was kept") as raised:
+        logs.verify([path], database=False, heads=kept, as_json=False)
+    assert raised.value.exit_code == Exit.BOOKS_DISAGREE
+
+
+def test_empty_file_holds_no_kept_hash(tmp_path: Path) -> None:
+    assert verify([written(tmp_path / "a.jsonl", [])], heads=["a" * 64]).lost_heads == ["a" * 64]
