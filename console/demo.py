@@ -223,5 +223,5 @@ def _show(outcome: Outcome, home: Path, *, seconds: int) -> None:
         echo(f"{'ok    ' if each.passed else 'FAILED'}  {each.what}" + (f": {each.found}" if each.found else ""))
     echo()
     echo(f"{'All checks passed' if outcome.passed else 'CHECKS FAILED'} in {seconds} s. To look further:")
-    for command in ("run list", "run reconcile", f"logs totals {home}/log/despensa.jsonl", "store list"):
+    for command in ("run list", "run reconcile", f"logs totals {home}/log/despensa.jsonl", f"dashboard {home}/log"):
         echo(f"  DESPENSA_HOME={home} ./despensa {command}")
