@@ -169,11 +169,15 @@ def emit(
 @app.command()
 def schema(
     markdown: bool = typer.Option(False, "--markdown", help="The reference page instead of the JSON Schema."),
+    lnav: bool = typer.Option(False, "--lnav", help="The format file for lnav, a log viewer, instead."),
 ) -> None:
-    """The JSON Schema of a line, or the page that explains every event."""
+    """The JSON Schema of a line, or the page that explains every event, or the format file for lnav."""
+    from console.log_lnav import lnav_format_text
     from console.log_reference import json_schema_text, reference_page
 
-    typer.echo(reference_page() if markdown else json_schema_text(), nl=False)
+    if markdown and lnav:
+        raise RefusedInput("--markdown and --lnav are two files: give one of them")
+    typer.echo(reference_page() if markdown else lnav_format_text() if lnav else json_schema_text(), nl=False)
 
 
 def _require_readable(paths: list[Path], *, follow: bool) -> None:

@@ -9,13 +9,16 @@ import jsonschema  # type: ignore[import-untyped]
 import orjson
 import pytest
 
-from console import log_examples
+from console import log_examples, logs
 from console.log_examples import STORY, example_of, examples
+from console.log_lnav import lnav_format_text
 from console.log_reference import fields_of, json_schema, json_schema_text, reference_page
 from models.columns import instant_text
+from models.errors import RefusedInput
 from models.events import CATALOGUE, Event, Journalled, Observed
 from models.journal import GENESIS, Writer, chain_hash, hash_of_line, line, observed_line
 from models.log import Log
+from tests.command_line import CommandLine
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NOW = datetime(2026, 12, 1, 15, tzinfo=UTC)
@@ -50,10 +53,15 @@ def is_valid(values: Line, *, name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "generated"), [("log-events.schema.json", json_schema_text()), ("LOG-EVENTS.md", reference_page())]
+    ("name", "generated"),
+    [
+        ("log-events.schema.json", json_schema_text()),
+        ("LOG-EVENTS.md", reference_page()),
+        ("lnav/despensa_log.json", lnav_format_text()),
+    ],
 )
 def test_the_file_in_deploy_is_the_generated_one(name: str, generated: str) -> None:
-    """Mend it with `despensa logs schema` or `despensa logs schema --markdown`."""
+    """Mend it with `despensa logs schema`, or with `--markdown` or `--lnav`."""
     assert (DEPLOY / name).read_text(encoding="utf-8") == generated
 
 
@@ -198,3 +206,12 @@ def test_a_written_line_has_the_fields_in_the_order_of_the_design(tmp_path: Path
     written = orjson.loads((tmp_path / "log.jsonl").read_bytes())
     assert list(written) == list(whole)
     assert list(written)[:6] == ["timestamp", "level", "event", "schema", "service.name", "service.version"]
+
+
+def test_command_prints_one_of_the_three_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command_line = CommandLine(monkeypatch, {"DESPENSA_HOME": str(tmp_path)})
+
+    assert command_line.run(logs.app, "schema").stdout == json_schema_text()
+    assert command_line.run(logs.app, "schema", "--markdown").stdout == reference_page()
+    assert command_line.run(logs.app, "schema", "--lnav").stdout == lnav_format_text()
+    assert isinstance(command_line.run(logs.app, "schema", "--lnav", "--markdown").error, RefusedInput)
