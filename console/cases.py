@@ -94,7 +94,7 @@ def retry(
     reason: CaseReason | None = REASON,
     error: str | None = typer.Option(None, help="Only cases with exactly this error."),
     waiting: bool = typer.Option(False, "--waiting", help="Only those that wait for a person."),
-    case: int = typer.Option(0, help="Only this case."),
+    case: int = typer.Option(0, help="Only this case.", show_default=False),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be tried again, and change nothing."),
     yes: bool = YES,
     as_json: bool = JSON,

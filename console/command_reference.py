@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from console.examples import EXAMPLES
+
 #: Where the page is kept.
 PAGE = Path(__file__).parents[1] / "deploy" / "COMMANDS.md"
 HEAD = """# Commands
@@ -32,14 +34,18 @@ def reference() -> str:
 def _pages(command: Any, path: str) -> Iterator[str]:
     subcommands = getattr(command, "commands", None)
     if subcommands:
-        for name, each in subcommands.items():
-            yield from _pages(each, f"{path} {name}")
+        for names in command.panels().values():
+            for name in names:
+                yield from _pages(subcommands[name], f"{path} {name}")
         return
     arguments = " ".join(_usage(each) for each in command.params if each.param_type_name == "argument")
     yield f"\n## `{' '.join(part for part in (path, arguments) if part)}`\n\n{_one_line(command.help)}\n"
     described = [each for each in command.params if getattr(each, "help", None) and each.name != "help"]
     if described:
         yield "\n" + "".join(f"- `{_name(each)}`: {_one_line(each.help)}\n" for each in described)
+    examples = EXAMPLES.get(path.removeprefix("despensa "), ())
+    if examples:
+        yield "\n```sh\n" + "\n".join(examples) + "\n```\n"
 
 
 def _usage(argument: Any) -> str:

@@ -14,6 +14,7 @@ from console.dashboard.command import dashboard
 from console.demo import demo
 from console.doctor import doctor
 from console.entry import translated
+from console.examples import PANELS, epilog
 from console.intake import import_
 from console.start import scheduler, worker
 from models.errors import Exit
@@ -28,15 +29,39 @@ class Group(TyperGroup):
     """Lists its commands with all of their first paragraph; Typer's own plain list cuts it where the line ends."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # Typer gives it; its types are private
-        """The list in `--help`."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, (each.help or "").split("\n\n")[0]) for name, each in self.commands.items()])
+        """The lists in `--help`."""
+        for panel, names in self.panels().items():
+            with formatter.section(panel):
+                formatter.write_dl([(name, (self.commands[name].help or "").split("\n\n")[0]) for name in names])
+
+    def panels(self) -> dict[str, list[str]]:
+        """Its commands by the heading under which they stand."""
+        return {"Commands": list(self.commands)}
+
+
+class Root(Group):
+    """`despensa`: gives every command its examples, and lists its own by what they are for."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.epilog = epilog("")
+        for name, command in self.commands.items():
+            command.epilog = epilog(name)
+            for under, each in getattr(command, "commands", {}).items():
+                each.epilog = epilog(f"{name} {under}")
+
+    def panels(self) -> dict[str, list[str]]:
+        """As design.md groups them; what has no panel yet must not be lost."""
+        listed = {name for names in PANELS.values() for name in names}
+        panels = {panel: [name for name in names if name in self.commands] for panel, names in PANELS.items()}
+        panels["Commands"] = [name for name in self.commands if name not in listed]
+        return {panel: names for panel, names in panels.items() if names}
 
 
 app = typer.Typer(
-    cls=Group,
+    cls=Root,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # with Rich's boxes, `--help` and a wrong option take twice as long
     result_callback=_exit_with,

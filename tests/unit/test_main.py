@@ -1,12 +1,17 @@
 """The command's last line of defence: no traceback, no text of an error that may hold a family. And its help."""
 
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from console.entry import translated
-from console.main import Group, app
+from console.examples import EXAMPLES
+from console.main import Group, Root, app
 from models.errors import Exit
 
 
@@ -49,3 +54,54 @@ def test_wrong_option_is_told_with_where_to_look() -> None:
     assert result.stdout == ""
     assert "Try 'root run start --help' for help." in result.stderr
     assert result.stderr.endswith("Error: No such option: --nonsense\n")
+
+
+def every_command() -> Iterator[tuple[str, Any]]:
+    """Of the tree, with its groups and its root: its words, and the command."""
+    root: Any = get_command(app)
+    yield "", root
+    for name, command in root.commands.items():
+        yield name, command
+        yield from ((f"{name} {under}", each) for under, each in getattr(command, "commands", {}).items())
+
+
+@pytest.mark.parametrize("words", [words for words, _ in every_command()])
+def test_every_help_has_one_to_three_examples(words: str) -> None:
+    said = CliRunner().invoke(app, [*words.split(), "--help"]).stdout
+
+    shown = said.partition("Examples:\n")[2].split("\n")
+    assert [line.strip() for line in shown if line.strip()] == list(EXAMPLES[words])
+    assert 1 <= len(EXAMPLES[words]) <= 3
+
+
+def test_no_example_is_of_a_command_that_is_gone() -> None:
+    assert set(EXAMPLES) == {words for words, _ in every_command()}
+
+
+@pytest.mark.parametrize(
+    ("words", "example"), [(words, example) for words, examples in EXAMPLES.items() for example in examples]
+)
+def test_example_is_parsed_by_the_command_it_is_of(words: str, example: str) -> None:
+    name, *arguments = shlex.split(example)
+    command: Any = get_command(app)
+    context = command.make_context(name, arguments)
+    path = []
+    while getattr(command, "commands", None):
+        under, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        path.append(under)
+        context = command.make_context(under, arguments, parent=context)
+
+    assert name == "despensa"
+    assert " ".join(path).startswith(words)
+
+
+def test_help_lists_commands_by_what_they_are_for() -> None:
+    said = CliRunner().invoke(app, ["--help"]).stdout
+
+    root = get_command(app)
+    assert isinstance(root, Root)
+    panels = root.panels()
+    assert "Commands" not in panels, f"commands without a panel in console/examples.py: {panels['Commands']}"
+    assert sorted(name for names in panels.values() for name in names) == sorted(root.commands)
+    headings = [line.removesuffix(":") for line in said.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings == ["Options", *panels]
