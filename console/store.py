@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import typer
 
 from console.entry import confirm, echo, echo_json, entry, note
+from models.deadlines import STORE_CALL_S
 from models.errors import Exit
 
 app = typer.Typer(no_args_is_help=True, help="The stores: list, test, send again, secrets.")
@@ -54,6 +55,7 @@ def test_(store: str = STORE, as_json: bool = JSON) -> int:
     """Send one signed webhook of type `test`, and show what came of it. Nothing in the database changes."""
     import secrets
 
+    from console.config import mask
     from models.handover import get_store
     from models.keys import load_keys
     from workers.notify import secrets_of
@@ -65,17 +67,27 @@ def test_(store: str = STORE, as_json: bool = JSON) -> int:
             found = get_store(tx, store)
             signing = secrets_of(found, keys=keys, now=tx.now)
     body = encode("test", now=datetime.now(UTC), fields={"store": store})
+    webhook_id = f"test_{secrets.token_hex(12)}"
     begun = time.monotonic()
-    answer = deliver(Envelope(found.url, f"test_{secrets.token_hex(12)}", body, signing))
+    answer = deliver(Envelope(found.url, webhook_id, body, signing))
     duration_ms = round((time.monotonic() - begun) * 1000)
     delivered = isinstance(answer, Delivered)
     status = "delivered" if isinstance(answer, Delivered) else answer.error
     if as_json:
-        echo_json({"store": store, "delivered": delivered, "status": status, "duration_ms": duration_ms})
+        echo_json(
+            {
+                "store": store, "delivered": delivered, "status": status, "duration_ms": duration_ms,
+                "webhook_id": webhook_id, "url": mask(found.url), "secrets": len(signing),
+            }
+        )  # fmt: skip
     else:
         echo(f"{store}: {status} in {duration_ms} ms")
+        signed = "one secret" if len(signing) == 1 else f"{len(signing)} secrets: one was rotated lately"
+        note(f"sent as {webhook_id} to {mask(found.url)}, signed with {signed}")
+    if not found.active:
+        note(f"{store} is not active: it is told of no run")
     if not delivered:
-        note(f"hint: {store} must answer 2xx within 8 s; its address is in stores.csv; despensa store secret {store}")
+        note(f"hint: {_hint(store, status)}")
     return Exit.DONE if delivered else Exit.FAILED
 
 
@@ -135,3 +147,14 @@ def secret(
             f"version {found.secret_version} of {store}"
             + (f"; the one before signs too until {until}" if until else "")
         )
+
+
+def _hint(store: str, status: str) -> str:
+    """What to look at, by what the store answered."""
+    if status in ("http 401", "http 403"):
+        return f"does {store} verify with the secret that signs? despensa store secret {store}"
+    if status.startswith("http 3"):
+        return "no redirect is followed: write the address it leads to into stores.csv, then despensa import stores.csv"
+    if status in ("http 404", "http 410"):
+        return "nothing takes notices at this address: correct stores.csv, then despensa import stores.csv"
+    return f"{store} must answer 2xx within {STORE_CALL_S} s; its address is in stores.csv"

@@ -88,6 +88,55 @@ def test_test_of_a_store_that_fails_says_how(command_line: CommandLine, stores: 
     assert f"{STORE}: http 500 in " in outcome.stdout
 
 
+def test_test_is_signed_so_that_the_store_that_has_the_secret_takes_it(
+    command_line: CommandLine, installation: Installation
+) -> None:
+    secret = command_line.run(app, "secret", STORE).stdout.strip()
+    codes = []
+    for known in (secret, "whsec_" + "QUJD" * 8):
+        with SimulatedStores(secrets={STORE: [known]}) as verifying:
+            with installation.database.transaction() as tx:
+                tx.connection.execute(text("UPDATE store SET url = :url"), {"url": verifying.url_of(STORE)})
+            outcome = command_line.run(app, "test", STORE)
+            codes.append((outcome.code, "despensa store secret" in outcome.stderr, len(verifying.accepted(STORE))))
+
+    assert codes == [(Exit.DONE, False, 1), (Exit.FAILED, True, 0)]
+
+
+def test_test_says_what_was_sent_where_so_that_the_store_finds_it(
+    command_line: CommandLine, stores: SimulatedStores
+) -> None:
+    told = command_line.run(app, "test", STORE, "--json").json
+    command_line.run(app, "secret", STORE, "--rotate", "--yes")
+    rotated = command_line.run(app, "test", STORE)
+
+    first, _ = stores.accepted(STORE)
+    assert (told["webhook_id"], told["url"], told["secrets"]) == (first.webhook_id, stores.url_of(STORE), 1)
+    assert isinstance(told["duration_ms"], int)
+    assert "signed with 2 secrets" in rotated.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"), [("redirect", "no redirect is followed"), ("gone", "correct stores.csv"), ("down", "answer 2xx")]
+)
+def test_test_that_fails_says_what_to_look_at(
+    command_line: CommandLine, stores: SimulatedStores, fault: str, hint: str
+) -> None:
+    stores.set_fault(STORE, fault)
+
+    outcome = command_line.run(app, "test", STORE)
+
+    assert outcome.code == Exit.FAILED
+    assert hint in outcome.stderr
+
+
+def test_test_of_a_store_that_is_told_of_no_run_says_so(command_line: CommandLine, installation: Installation) -> None:
+    with installation.database.transaction() as tx:
+        tx.connection.execute(text("UPDATE store SET active = :no"), {"no": 0 if tx.dialect == "sqlite" else False})
+
+    assert "is not active: it is told of no run" in command_line.run(app, "test", STORE).stderr
+
+
 @pytest.mark.parametrize("words", [["test"], ["resend", "--yes"], ["secret"]])
 def test_unknown_store_is_refused(command_line: CommandLine, words: list[str]) -> None:
     outcome = command_line.run(app, *words, "nobody")
