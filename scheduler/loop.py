@@ -12,6 +12,8 @@ from scheduler.tick import Ticker, TickResult
 #: Pause between ticks: short after one that found something to do, so that workers do not run dry; then longer and
 #: longer, up to the second.
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 1.0
+#: How long the calling thread sleeps at a time.
+LOOK_UP_S = 1.0
 
 
 def tick_until_stopped(ticker: Ticker, *, side_by_side: bool) -> None:
@@ -26,7 +28,9 @@ def tick_until_stopped(ticker: Ticker, *, side_by_side: bool) -> None:
     steps = (ticker.decide, ticker.work) if side_by_side else (ticker.tick,)
     with ThreadPoolExecutor(len(steps), thread_name_prefix="tick") as threads:
         halves = [threads.submit(_repeat, ticker, step) for step in steps]
-        ticker.stopping.wait()
+        # In slices: a signal that comes just before the thread falls asleep is handled only once it wakes up.
+        while not ticker.stopping.wait(LOOK_UP_S):
+            pass
         if wait(halves, timeout=LEASE_S).not_done:
             os._exit(int(Exit.FAILED if any(half.done() and half.exception() for half in halves) else Exit.DONE))
     for half in halves:

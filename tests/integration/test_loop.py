@@ -1,5 +1,6 @@
 """The scheduler's loop: workers have what to do whatever is being planned, and no half of it goes on alone."""
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -310,3 +311,23 @@ def test_fault_of_the_program_ends_the_whole_loop(
 
     with pytest.raises(ZeroDivisionError):
         tick_until_stopped(installation.ticker(), side_by_side=side_by_side)
+
+
+@pytest.mark.timeout(30)
+def test_signal_that_does_not_wake_the_waiting_thread_ends_the_loop_all_the_same(installation: Installation) -> None:
+    """It came just before that fell asleep, or another one caught it: otherwise the service waits to be killed."""
+    ticker = installation.ticker()
+    before = signal.signal(signal.SIGUSR1, lambda *_: ticker.stopping.set())
+
+    def catch() -> None:
+        until(lambda: seen_lately(installation.database, "scheduler"), what="a tick")
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    try:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(catch)
+            tick_until_stopped(ticker, side_by_side=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert ticker.stopping.is_set()
