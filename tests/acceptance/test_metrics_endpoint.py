@@ -7,10 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from models.deadlines import SHUTDOWN_S
 from models.messages import CreditBatch
-from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from models.storage import Database
+from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.commands import despensa, kill, running, start
 from tests.installation import Installation
 from tests.processes import children_of, is_running
@@ -108,6 +110,39 @@ def test_a_client_that_hangs_delays_no_end(installation: Installation, service: 
         assert scrape(port) == ""
 
     assert took_s < 5
+
+
+@distributed
+def test_comparison_of_the_books_that_hangs_delays_neither_dispatch_nor_the_end(installation: Installation) -> None:
+    """Every run's credit writes transfers, and the comparison waits for whoever holds the table."""
+    database = installation.database
+    programme = a_programme(database)
+    families(database, programme, 20, location=TIJUANA)
+    run = a_released_run(database, programme)
+    with database.transaction() as tx:
+        tx.connection.execute(text("UPDATE run SET state = 'paused'"))
+    with database.engine.connect() as other:
+        other.execute(text("LOCK TABLE transfer IN ACCESS EXCLUSIVE MODE"))
+        with exposing(installation, "scheduler") as (process, port):
+            until(lambda: _waiting_for_a_lock(database), what="a comparison that waits")
+            with database.transaction() as tx:
+                tx.connection.execute(text("UPDATE run SET state = 'released'"))
+            until(lambda: value_of(scrape(port), "despensa_batches_sent_total") == 2, what="both batches sent")
+            assert _waiting_for_a_lock(database)
+            told = time.monotonic()
+            os.kill(process.pid, 15)
+            until(lambda: not is_running(process.pid), what="the end")
+            took_s = time.monotonic() - told
+        other.rollback()
+
+    assert took_s < 5
+    assert len(batches_of(database, run)) == 2
+
+
+def _waiting_for_a_lock(database: Database) -> bool:
+    waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with database.reading() as tx:
+        return bool(tx.connection.execute(text(waiting)).scalar_one())
 
 
 @distributed

@@ -1,5 +1,6 @@
 """The books are compared by themselves: once an hour, while nothing is open, beside the ticks."""
 
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -50,6 +51,22 @@ def test_books_that_disagree_are_an_error_that_names_the_checks(installation: In
     assert watch.differences == 1
     assert said(installation) == [("books.reconciled", "info", 1), ("books.disagreed", "error", 1)]
     assert installation.lines()[-1]["checks"] == "fund_balances"
+
+
+def test_full_disk_hides_no_difference(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log cannot say it: the metric does, and so does `run reconcile`."""
+    a_programme(installation.database)
+    with installation.database.transaction() as tx:
+        tx.connection.execute(text("UPDATE fund SET balance_minor = balance_minor - 1"))
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(installation.log, "observe", full)
+    watch = BooksWatch(installation.database, installation.log)
+
+    assert watch.reconcile_if_due()
+    assert watch.differences == 1
 
 
 def test_nothing_is_read_while_a_run_is_released(installation: Installation) -> None:
