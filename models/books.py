@@ -34,7 +34,10 @@ def deposit(tx: Tx, *, fund_id: int, amount_minor: int, currency: str) -> None:
 def reserve(tx: Tx, *, fund_id: int, run_id: int, amount_minor: int, currency: str) -> None:
     """Fund → run reserve. Raises RefusedByState, with nothing changed, if the fund cannot cover it."""
     if tx.execute(TAKE_FROM_FUND, fund_id=fund_id, amount_minor=amount_minor) != 1:
-        raise RefusedByState("a fund is too small for what was asked", hint="despensa fund statement")
+        raise RefusedByState(
+            "a fund is too small for what was asked",
+            hint="add money to it in funds.csv, then: despensa import funds.csv",
+        )
     _transfer(tx, "reserve", fund_id=fund_id, run_id=run_id, amount_minor=amount_minor, currency=currency)
 
 
