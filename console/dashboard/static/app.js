@@ -2,7 +2,7 @@
 
 import { showCases } from "./cases.js";
 import { setNow, startClock, stopClock } from "./clock.js";
-import { h, patch } from "./dom.js";
+import { h, patch, visible } from "./dom.js";
 import { showFind } from "./find.js";
 import { parseInstant, preferredLanguage } from "./format.js";
 import { showMonths } from "./months.js";
@@ -80,7 +80,7 @@ function keepingFocus(change) {
 function showFrame() {
   document.documentElement.lang = page.language;
   document.documentElement.dataset.theme = page.theme;
-  document.title = `${title()} · despensa`;
+  document.title = visible(`${title()} · despensa`);
   patch(document.getElementById("skip"), t("skip"));
   patch(document.getElementById("top"), header());
   showHead();

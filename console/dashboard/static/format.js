@@ -6,6 +6,8 @@
 const LANGUAGES = ["es", "en"];
 const REGIONS = { es: "es-MX", en: "en-US" };
 const NO_VALUE = "—";
+/** Of a currency that is none, so much is shown. */
+const CODE_MAX = 8;
 
 let locale = "en-US";
 
@@ -30,9 +32,9 @@ function maker(kind, options) {
   return made.get(name);
 }
 
-/** Whole and exact; what is no whole number is shown as it came. */
+/** Whole and exact. What is no number is not shown: numbers stand in narrow cells, and text would burst them. */
 export function number(value) {
-  return isWhole(value) ? maker(Intl.NumberFormat, {}).format(value) : String(value ?? NO_VALUE);
+  return isWhole(value) ? maker(Intl.NumberFormat, {}).format(value) : NO_VALUE;
 }
 
 export function percent(part, whole) {
@@ -44,9 +46,9 @@ export function percent(part, whole) {
 
 /** Minor units, such as centavos, as an amount of the currency. */
 export function money(minor, currency) {
-  if (!isWhole(minor)) return String(minor ?? NO_VALUE);
+  if (!isWhole(minor)) return NO_VALUE;
   const format = currencyFormat(currency);
-  if (format === null) return `${number(minor)} ${currency}`;
+  if (format === null) return `${number(minor)} ${currency.slice(0, CODE_MAX)}`;
   return format.format(decimal(BigInt(minor), format.resolvedOptions().maximumFractionDigits));
 }
 

@@ -1,7 +1,7 @@
 /** Pieces that several views share: states, instants, tables, commands to copy. */
 
 import { now } from "./clock.js";
-import { h } from "./dom.js";
+import { h, visible } from "./dom.js";
 import * as format from "./format.js";
 import { t, word } from "./words.js";
 
@@ -122,8 +122,9 @@ export function commands(list) {
       h("button", { type: "button", "aria-label": t("copy.label", { command }), onclick: () => copy(command) }, t("copy")))));
 }
 
+/** What is seen is what is copied: a line break that hides in a command must not run it in the reader's shell. */
 async function copy(command) {
-  const done = await writeToClipboard(command);
+  const done = await writeToClipboard(visible(command));
   say(t(done ? "copy.done" : "copy.failed", { command }));
 }
 
@@ -149,7 +150,7 @@ async function writeToClipboard(text) {
 /** For everybody: shown for a while, and read out. */
 export function say(text) {
   const spoken = document.getElementById("spoken");
-  spoken.textContent = text;
+  spoken.textContent = visible(text);
   clearTimeout(spoken.despensaTimer);
   spoken.despensaTimer = setTimeout(() => { spoken.textContent = ""; }, 6000);
 }

@@ -29,7 +29,7 @@ function completeness(head) {
   const upTo = { seq: head.to_seq, at: instant(head.to_at) };
   if (isIncomplete(head)) return signed("bad", sentence("statement.incomplete", upTo));
   if (head.books === "differ") return signed("bad", sentence("statement.differ", { ...upTo, n: head.books_differences }));
-  if (head.books === "unknown") return signed("warn", sentence("statement.unchecked", { ...upTo, command: h("code", null, "despensa run reconcile") }));
+  if (head.books !== "agree") return signed("warn", sentence("statement.unchecked", { ...upTo, command: h("code", null, "despensa run reconcile") }));
   return signed("good", sentence("statement.complete", upTo));
 }
 
@@ -108,8 +108,14 @@ function files(head) {
     h("ul", null, head.files.map((file) => h("li", { key: file.name }, logText(file.name), " ", state("file", file.state), " ",
       h("span", { class: "quiet" }, format.bytes(file.size),
         file.torn > 0 && ` · ${t("files.torn", { n: file.torn })}`, file.foreign > 0 && ` · ${t("files.foreign", { n: file.foreign })}`)))),
-    h("p", { class: "quiet" }, head.books === "unknown" ? t("books.unknown") : sentence(`books.${head.books}`, { at: instant(head.books_at) }),
+    h("p", { class: "quiet" }, booksTold(head),
       " · despensa ", logText(head.version)));
+}
+
+function booksTold(head) {
+  const at = { at: instant(head.books_at) };
+  if (head.books === "agree") return sentence("books.agree", at);
+  return head.books === "differ" ? sentence("books.differ", at) : t("books.unknown");
 }
 
 /** Read out when it changes: what the statement comes to, without the numbers that change all the time. */

@@ -12,7 +12,7 @@ export class Stream {
     this.view = { name: "months", of: "" };
     this.paused = false;
     this.attempts = 0;
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
+    document.addEventListener("visibilitychange", () => this.onVisibility());
   }
 
   follow(view) {
@@ -26,6 +26,15 @@ export class Stream {
     if (paused) this.close();
     this.onState(paused ? "paused" : "waiting");
     if (!paused) this.open();
+  }
+
+  /** Nobody looks: nothing is followed. Until the next message nothing is known of what came meanwhile. */
+  onVisibility() {
+    if (document.hidden) this.close();
+    else if (!this.paused) {
+      this.onState("waiting");
+      this.open();
+    }
   }
 
   /** While paused, the first message of a view is taken, because there is nothing else to show of it. */
@@ -64,7 +73,7 @@ export class Stream {
     this.onState("broken");
     const view = this.view;
     if (await isRefused(view)) location.assign("/login");
-    else if (view === this.view && !document.hidden && this.source === undefined) {
+    else if (view === this.view && !document.hidden && !this.paused && this.source === undefined) {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.open(), pause * 1000);
     }
