@@ -13,9 +13,14 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_pla
 CHROMIUM = Path("/usr/bin/chromium")
 #: Without these it looks for its maker's hosts at every start.
 ARGUMENTS = [
-    "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run", "--force-color-profile=srgb",
-]  # fmt: skip
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--force-color-profile=srgb",
+]
 LOCALES = {"es": "es-MX", "en": "en-US"}
 
 
@@ -65,13 +70,22 @@ def watch(page: Page, url: str) -> Watched:
 
 
 def new_context(
-    browser: Browser, *, language: str = "en", dark: bool = False, width: int = 1360, height: int = 900, zone: str = "America/Mexico_City"
+    browser: Browser,
+    *,
+    language: str = "en",
+    dark: bool = False,
+    width: int = 1360,
+    height: int = 900,
+    zone: str = "America/Mexico_City",
 ) -> BrowserContext:
     """A reader's browser. It fails soon: pages are on this host."""
     context = browser.new_context(
-        locale=LOCALES[language], timezone_id=zone, color_scheme="dark" if dark else "light",
-        viewport={"width": width, "height": height}, reduced_motion="no-preference",
-    )  # fmt: skip
+        locale=LOCALES[language],
+        timezone_id=zone,
+        color_scheme="dark" if dark else "light",
+        viewport={"width": width, "height": height},
+        reduced_motion="no-preference",
+    )
     context.set_default_timeout(10_000)
     return context
 

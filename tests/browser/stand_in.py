@@ -90,7 +90,8 @@ class StandIn:
         server = self._server
         while self._server is server:
             with self._changed:
-                self._changed.wait_for(lambda: self._version != version or self._server is not server, timeout=5)
+                if self._version == version:
+                    self._changed.wait(timeout=5)
                 changed, version = self._version != version, self._version
                 body = self._told.get(name)
             if self._server is not server:
@@ -107,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     stand_in: StandIn
     protocol_version = "HTTP/1.0"
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class names it
+    def do_GET(self) -> None:
         self.stand_in.asked.append(self.path)
         parts = urlsplit(self.path)
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
