@@ -102,7 +102,7 @@ def test_nothing_is_called_complete_that_is_not(reader: Reader, server: StandIn,
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"files": []}, "There are no log files to read. despensa run start writes the first"),
+        ({"files": []}, "There is nothing to read yet: no log file, or an empty one. despensa run start writes"),
         ({}, "Waiting for the first line; despensa run start writes it."),
     ],
 )

@@ -30,7 +30,7 @@ export const EN = {
   "statement.unchecked": "Log complete up to event {seq} ({at}); the books have not been compared yet: {command}",
   "statement.differ": { "one": "Log complete up to event {seq} ({at}), but the books do not agree: {n} difference", "other": "Log complete up to event {seq} ({at}), but the books do not agree: {n} differences" },
   "statement.incomplete": "The log is incomplete. Nothing is missing up to event {seq} ({at})",
-  "statement.no_files": "There are no log files to read. {command} writes the first; despensa dashboard FILE reads those of another place.",
+  "statement.no_files": "There is nothing to read yet: no log file, or an empty one. {command} writes the first line; despensa dashboard FILE reads those of another place.",
   "statement.no_line": "Waiting for the first line; {command} writes it.",
   "last_line": "Last line {age}",
   "last_line.none": "No line yet",

@@ -30,7 +30,7 @@ export const ES = {
   "statement.unchecked": "Bitácora completa hasta el evento {seq} ({at}); los libros aún no se han comparado: {command}",
   "statement.differ": { "one": "Bitácora completa hasta el evento {seq} ({at}), pero los libros no cuadran: {n} diferencia", "other": "Bitácora completa hasta el evento {seq} ({at}), pero los libros no cuadran: {n} diferencias" },
   "statement.incomplete": "Bitácora incompleta. No falta nada hasta el evento {seq} ({at})",
-  "statement.no_files": "No hay archivos de bitácora que leer. {command} escribe el primero; despensa dashboard ARCHIVO lee los de otro lugar.",
+  "statement.no_files": "Aún no hay nada que leer: no hay archivo de bitácora, o está vacío. {command} escribe la primera línea; despensa dashboard ARCHIVO lee los de otro lugar.",
   "statement.no_line": "Se espera la primera línea; {command} la escribe.",
   "last_line": "Última línea {age}",
   "last_line.none": "Aún no hay ninguna línea",
