@@ -310,8 +310,9 @@ def error(**changes: object) -> ErrorClass:
 
 def run(**changes: object) -> RunView:
     """Tijuana's, under way."""
-    values = [round(9 + 6 * math.sin(place / 7) + 4 * math.cos(place / 2.3)) for place in range(84)]
-    values[-1] += 806 - sum(values)
+    values = [max(0, round(9 + 6 * math.sin(place / 7) + 4 * math.cos(place / 2.3))) for place in range(84)]
+    for place in range(806 - sum(values)):
+        values[20 + place % 60] += 1
     whole = RunView(
         row=run_row(),
         programme="mpp-north",

@@ -24,13 +24,16 @@ const TONES = {
   level: { debug: "note", info: "note", warning: "warn", error: "bad", critical: "bad" },
 };
 
+/** Keeps a sign, or a number, on the line of what it belongs to. */
+const NO_BREAK = "\u00a0";
+
 /** A sign and a word: colour alone says nothing. */
 export function state(domain, code) {
   return signed(TONES[domain]?.[code] ?? "note", word(domain, code));
 }
 
 export function signed(tone, ...children) {
-  return h("span", { class: `state ${tone}` }, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[tone]), " ", children);
+  return h("span", { class: `state ${tone}` }, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[tone]), NO_BREAK, children);
 }
 
 /** Text that somebody else wrote: it wraps anywhere, and cannot reorder what stands beside it. */
