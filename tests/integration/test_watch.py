@@ -95,9 +95,15 @@ def test_watch_of_one_run_follows_no_other(
     assert run_code(runs[1]) in line
 
 
+#: Whoever starts the tests in the background has SIGINT ignored, in all that they start.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from console.main import main; main()"
+)
+
+
 def test_ctrl_c_on_a_real_terminal_ends_it_with_130(installation: Installation, runs: list[Run]) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "console.main", "run", "status", "--watch"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "run", "status", "--watch"]
     environment = {**os.environ, **installation.environment, "COLUMNS": "150", "LINES": "30"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
