@@ -60,13 +60,13 @@ def _credited(port: int) -> float | None:
 
 
 @distributed
-def test_endpoint_answers_on_loopback_and_for_metrics_only(installation: Installation) -> None:
-    with exposing(installation, "worker") as (service, port):
+@pytest.mark.parametrize("service", ["worker", "scheduler"])
+def test_endpoint_answers_on_loopback_and_for_metrics_only(installation: Installation, service: str) -> None:
+    with exposing(installation, service) as (_, port):
         listening = _listening(port)
         assert scrape(port, path="/") == ""
 
     assert listening == {"0100007F"}
-    assert service.pid
 
 
 def _listening(port: int) -> set[str]:
