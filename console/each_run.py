@@ -17,13 +17,13 @@ def for_each_run(
 ) -> dict[int, DespensaError]:
     """Call `act` for each run, given by its id and as it is typed. Returns and tells what was refused, by run.
 
-    One run alone is no list: what it refuses is raised. Ends at the first answer that a database which does not answer
-    gives: the other runs would wait for the same.
+    One run alone is no list: what it refuses is raised. Where the database does not answer, the runs after that one are
+    not tried, and are refused, too: they would wait for the same.
     """
     from sqlalchemy.exc import DBAPIError
 
     refused: dict[int, DespensaError] = {}
-    for run_id, typed in runs:
+    for place, (run_id, typed) in enumerate(runs, start=1):
         try:
             with desk.database.transaction() as tx:
                 act(tx, run_id)
@@ -31,8 +31,14 @@ def for_each_run(
             if len(runs) == 1:
                 raise
             refused[run_id] = told = translated(error)
-            note(f"run {typed}: nothing was changed: {told}" + (f"\nhint: {told.hint}" if told.hint else ""))
-            if isinstance(told, NoDatabase):
+            away = isinstance(told, NoDatabase)
+            # The answer to a commit may be what did not come.
+            fact = "it is not known whether it was changed" if away else "nothing was changed"
+            note(f"run {typed}: {fact}: {told}" + (f"\nhint: {told.hint}" if told.hint else ""))
+            if away:
+                for other_id, other in runs[place:]:
+                    refused[other_id] = told
+                    note(f"run {other}: it was not tried")
                 break
     return refused
 

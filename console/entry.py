@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 JSON_SCHEMA = 1
 
 
+#: PostgreSQL's SQLSTATEs of a transaction that was rolled back for others' sake, or for taking too long.
+BROKEN_OFF = ("40", "57014")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What a command works with."""
@@ -100,7 +104,10 @@ def translated(error: Exception) -> DespensaError:
     if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
         return RefusedByState("another command holds what this one needs", hint="nothing was changed; repeat it")
     if isinstance(error, DBAPIError):
-        name = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', None) or ''}".strip()
+        sqlstate = str(getattr(error.orig, "sqlstate", None) or "")
+        name = f"{type(error.orig).__name__} {sqlstate}".strip()
+        if sqlstate.startswith(BROKEN_OFF):
+            return RefusedByState(f"the database broke it off: {name}", hint="nothing was changed; repeat it")
         if isinstance(error, OperationalError | InterfaceError):
             return NoDatabase(f"the database does not answer: {name}", hint="nothing is lost; despensa doctor")
         return DespensaError(f"the database refused: {name}", hint="repeat with --debug, and report it")

@@ -1,13 +1,15 @@
 """`run pause`, `run resume` and `run cancel` of a run, a location or all, and when they say that it is so."""
 
 import pytest
+from psycopg.errors import DeadlockDetected, QueryCanceled
+from sqlalchemy.exc import OperationalError
 
 from console import halt
 from console import run as run_commands
 from models.errors import Exit
 from models.sightings import see
 from models.states import BatchState, RunState
-from models.storage import Database
+from models.storage import Database, Tx
 from models.tables import Batch, Programme, Run, run_code
 from scheduler.cancel import settle_cancelled
 from scheduler.dispatch import stamp_batches
@@ -269,3 +271,32 @@ def test_cancel_that_a_scheduler_settled_first_says_that_it_is_done(
     assert outcome.code == Exit.DONE
     assert "is cancelled; its open lines are cases" in outcome.stderr
     assert [batch.state for batch in batches_of(database, runs[0])] == [BatchState.STOPPED]
+
+
+@pytest.mark.parametrize(
+    ("cause", "paused_then"),
+    [(Exception("away"), [False, False]), (QueryCanceled(), [False, True]), (DeadlockDetected(), [False, True])],
+)
+def test_run_that_was_not_tried_is_not_told_as_paused(
+    commands: CommandLine,
+    database: Database,
+    runs: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    cause: Exception,
+    paused_then: list[bool],
+) -> None:
+    """The database goes away at the first run, or breaks its statement off; the second must not be believed paused."""
+
+    def fail_first(tx: Tx, run_id: int, **named: str) -> Run:
+        if run_id == runs[0].id:
+            raise OperationalError("UPDATE", {}, cause)
+        return pause(tx, run_id, **named)
+
+    monkeypatch.setattr("scheduler.pause.pause", fail_first)
+
+    outcome = commands.run(run_commands.app, "pause", "--all")
+
+    assert [state == RunState.PAUSED for state in states(database, runs)] == paused_then
+    for run, paused in zip(runs, paused_then, strict=True):
+        assert (f"run {run_code(run)} is paused" in outcome.stderr) == paused
+    assert outcome.code != Exit.DONE
