@@ -20,7 +20,18 @@ class Board:
         self.traffic = Traffic()
         self.last_line: tuple[float, str] = (0.0, "")
         self.version = 0  #: another one wherever something may have changed
+        self.failure = ""  #: the type of the error that the last reading ended with
         self._taken_seq = 0
+
+    def keep_up(self) -> None:
+        """Catch up, whatever stands in the files: who looks must see that nothing was read, not what was long ago."""
+        try:
+            self.catch_up()
+            failure = ""
+        except Exception as error:  # shown, and tried again
+            failure = type(error).__name__
+        self.version += failure != self.failure
+        self.failure = failure
 
     def catch_up(self) -> bool:
         """Read what was written since the last time. Returns whether there was anything."""
@@ -40,10 +51,11 @@ class Board:
             self.last_line = max(self.last_line, (line.at, line.timestamp))
             if line.seq == 0:
                 self.traffic.take(line)
-            elif self.chain.add(line):
+            else:
                 sealed.append(line)
             self.traffic.hear(line)
-        self._take(sorted(sealed, key=lambda line: line.seq))
+        sealed.sort(key=lambda line: line.seq)
+        self._take([line for line in sealed if self.chain.add(line)])
         changed = lines > 0 or before != [(source.path, source.state) for source in self.follower.sources]
         self.version += changed
         return changed

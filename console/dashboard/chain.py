@@ -8,6 +8,8 @@ from models.journal import GENESIS, hash_of_line
 
 #: Gaps and faults that are shown; one is enough to look.
 SHOWN_MAX = 20
+#: No place lies so far beyond the last one: whoever says so only wants what follows to come too late.
+LEAP_MAX = 1_000_000
 
 
 class Chain:
@@ -20,6 +22,9 @@ class Chain:
 
     def add(self, line: Line) -> bool:
         """Take a line in. False where its place is filled already: it says so again, or contradicts."""
+        if self._spans and line.seq > self.last_seq + LEAP_MAX:
+            self._fault(line.seq, "leaps")
+            return False
         known = self.lines.get(line.seq)
         if known is not None:
             if known.hash != line.hash:

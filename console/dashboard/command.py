@@ -99,7 +99,7 @@ def _serve(paths: Sequence[Path], *, host: str, port: int, token: str) -> None:
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        application(viewer, token=token), log_config=None, access_log=False, server_header=False,
+        application(viewer, host=shown, token=token), log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=2, lifespan="on",
     )  # fmt: skip
     with suppress(KeyboardInterrupt):  # uvicorn raises again, at the end, the signal that it was ended by

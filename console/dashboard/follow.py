@@ -5,6 +5,7 @@ renames, packs or copies is read on where it was left, and what it cuts and begi
 """
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b"
-#: A first line that is longer is none of ours.
-FIRST_LINE_MAX = 65_536
+#: A line that is longer is none of ours; so much of it is read at a time.
+LINE_MAX = 65_537
 #: What rotation appends to a log's name: `.1`, `.2.gz`, `-20261201`.
 ROTATED = (".*", "-*")
 
@@ -28,7 +29,7 @@ class Source:
     state: str = "followed"  #: or packed, gone, unreadable
     torn: int = 0
     foreign: int = 0
-    stamp: tuple[int, int, int] = (0, 0, 0)  #: inode, size and mtime at the last reading: unchanged, nothing is new
+    stamp: tuple[int, ...] = ()  #: inode, size and times at the last reading: unchanged, nothing is new
 
 
 class Follower:
@@ -50,8 +51,9 @@ class Follower:
     def _find(self) -> list[Path]:
         found: dict[Path, int] = {}
         for given in self._paths:
-            folder = given if given.is_dir() else given.parent
-            patterns = ("*.jsonl*",) if given.is_dir() else (given.name, *(given.name + end for end in ROTATED))
+            is_folder = os.path.isdir(given)  # Path's own raises where a folder above may not be looked into
+            folder = given if is_folder else given.parent
+            patterns = ("*.jsonl*",) if is_folder else (given.name, *(given.name + end for end in ROTATED))
             for pattern in patterns:
                 for path in folder.glob(pattern):
                     try:
@@ -63,10 +65,11 @@ class Follower:
 
     def _read_file(self, path: Path) -> Iterator[tuple[Source, bytes]]:
         source = next((each for each in reversed(self.sources) if each.path == path), None)
+        stamp: tuple[int, ...] = ()
         try:
             status = path.stat()
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if source is not None and source.stamp == stamp and source.state in {"followed", "packed"}:
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if source is not None and source.stamp == stamp and source.state != "gone":
                 return
             with path.open("rb") as raw:
                 packed = raw.read(2) == GZIP_MAGIC
@@ -77,16 +80,16 @@ class Follower:
                     return  # its first line is still being written
                 yield from _lines(source, stream, whole=packed)
                 source.state, source.stamp = ("packed" if packed else "followed"), stamp
-        except (OSError, EOFError, zlib.error):  # no permission, or damaged, or still being packed: tried again
+        except (OSError, EOFError, zlib.error):  # no permission, or damaged, or still being packed: once it has changed
             if source is None:
                 source = Source(path, b"")
                 self.sources.append(source)
-            source.state = "unreadable"
+            source.state, source.stamp = "unreadable", stamp
 
     def _source_of(self, path: Path, stream: BinaryIO) -> Source | None:
         """Which file this is, by its first line; None while it has none."""
-        first_line = stream.readline(FIRST_LINE_MAX)
-        if not first_line.endswith(b"\n") and len(first_line) < FIRST_LINE_MAX:
+        first_line = stream.readline(LINE_MAX)
+        if not first_line.endswith(b"\n") and len(first_line) < LINE_MAX:
             return None
         source = next((each for each in self.sources if each.first_line == first_line), None)
         if source is None:
@@ -103,9 +106,15 @@ class Follower:
 def _lines(source: Source, stream: BinaryIO, *, whole: bool) -> Iterator[tuple[Source, bytes]]:
     """From where it was left. A last line without an end is left for the next time, unless the file is `whole`."""
     stream.seek(source.offset)
-    for line in stream:
-        if not line.endswith(b"\n") and not whole:
-            return
-        source.offset += len(line)
+    while line := stream.readline(LINE_MAX):
+        length = len(line)
+        while not line.endswith(b"\n") and (more := stream.readline(LINE_MAX)):
+            length += len(more)
+            if more.endswith(b"\n"):
+                break
+        else:
+            if not line.endswith(b"\n") and not whole:
+                return
+        source.offset += length
         if line.strip():
-            yield source, line
+            yield source, line  # of a longer one its beginning: whoever reads it refuses it

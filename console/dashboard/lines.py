@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from console.dashboard.views import EventLine, Value
+from console.dashboard.views import EventLine
 from console.log_reference import HEAD, SEAL
 from models.events import CATALOGUE, Event
 
@@ -36,7 +36,7 @@ class Line:
 
     def shown(self) -> EventLine:
         """For a list of events."""
-        own = {name: _plain(value) for name, value in self.fields.items() if name not in HEAD and name not in SEAL}
+        own = {name: value for name, value in self.fields.items() if name not in HEAD and name not in SEAL}
         return EventLine(self.seq, self.timestamp, self.level, self.event, self.instance, own)
 
 
@@ -63,7 +63,7 @@ def parse(raw: bytes) -> Line:
     if not all(isinstance(text, str) for text in texts) or type(seq) is not int or not isinstance(digest, str):
         raise Foreign
     event, timestamp, level = (str(text) for text in texts)
-    if not 0 <= seq <= NUMBER_MAX or (seq > 0) != bool(digest) or not _is_whole(event, values):
+    if not 0 <= seq <= NUMBER_MAX or (seq > 0) != bool(digest) or not _is_flat(values) or not _is_whole(event, values):
         raise Foreign
     try:
         at = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
@@ -93,6 +93,6 @@ def _is_whole(event: str, values: dict[str, Any]) -> bool:
     )
 
 
-def _plain(value: object) -> Value:
-    """Ours are flat; what is not is shown as its text."""
-    return value if isinstance(value, int | str | bool | None) else str(value)
+def _is_flat(values: dict[str, Any]) -> bool:
+    """Ours are; what is nested a thousand deep cannot even be hashed."""
+    return all(isinstance(value, int | str | float | None) for value in values.values())

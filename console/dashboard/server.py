@@ -40,7 +40,17 @@ REFRESH_S = 15.0
 COOKIE, FORM_BYTES_MAX = "despensa_dashboard", 4096
 #: What is looked for may be so long.
 ASKED_MAX = 100
+#: Readers at a time; and views that are kept ready for all who look at the same.
+STREAMS_MAX, KEPT_MAX = 50, 50
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+VIEWS: dict[str, Callable[[Board, str, datetime], object]] = {
+    "months": lambda board, _of, now: show_months(board, now=now),
+    "run": lambda board, of, now: show_run(board, of, now=now),
+    "cases": lambda board, _of, _now: show_all_cases(board),
+    "stores": lambda board, _of, now: show_stores(board, now=now),
+    "workers": lambda board, _of, now: show_workers(board, now=now),
+    "find": lambda board, of, _now: show_find(board, of),
+}
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -63,10 +73,12 @@ class Viewer:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+        self._shown: dict[tuple[str, str], tuple[int, float, bytes]] = {}
+        self.streams = 0  #: readers that are being sent a view
 
     def start(self) -> None:
         """Read what is there, then follow it."""
-        self._board.catch_up()
+        self._board.keep_up()
         self._thread.start()
 
     def stop(self) -> None:
@@ -83,24 +95,28 @@ class Viewer:
         """Another one wherever a view may have changed."""
         return self._board.version
 
-    def show(self, name: str, of: str) -> bytes:
-        """`{"head": …, "view": …}`, null where there is no such run. Raises KeyError for an unknown view."""
+    def show(self, name: str, of: str) -> tuple[int, bytes]:
+        """`{"head": …, "view": …}`, null where there is no such run: of now, or of a moment ago for another reader.
+
+        With the version of the board that it shows.
+        """
         with self._lock:
             now, board = self._clock(), self._board
-            views: dict[str, Callable[[], object]] = {
-                "months": lambda: show_months(board, now=now),
-                "run": lambda: show_run(board, of, now=now),
-                "cases": lambda: show_all_cases(board),
-                "stores": lambda: show_stores(board, now=now),
-                "workers": lambda: show_workers(board, now=now),
-                "find": lambda: show_find(board, of),
-            }
-            return orjson.dumps({"head": show_head(board, now=now), "view": views[name]()})
+            version, at, body = self._shown.get((name, of), (-1, 0.0, b""))
+            age_s = now.timestamp() - at
+            if 0 <= age_s < (REFRESH_S if version == board.version else SEND_EVERY_S):
+                return version, body
+            body = orjson.dumps({"head": show_head(board, now=now), "view": VIEWS[name](board, of, now)})
+            self._shown.pop((name, of), None)
+            if len(self._shown) >= KEPT_MAX:
+                del self._shown[next(iter(self._shown))]
+            self._shown[name, of] = (board.version, now.timestamp(), body)
+            return board.version, body
 
     def _follow(self) -> None:
         while not self._stopping.wait(POLL_S):
             with self._lock:
-                self._board.catch_up()
+                self._board.keep_up()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +165,11 @@ class Guard:
         await self.app(scope, receive, send_guarded)
 
 
-def application(viewer: Viewer, *, token: str = "") -> Starlette:
+def application(viewer: Viewer, *, host: str, token: str = "") -> Starlette:
     """The dashboard over a board that is kept up to date while the application lives.
 
-    Without a token it answers to the names of the loopback alone: a page of another site must not read it through a
-    name of its own that leads here.
+    Without a token it answers to the names of the loopback and to `host` alone: a page of another site must not read it
+    through a name of its own that leads here.
     """
 
     @asynccontextmanager
@@ -166,13 +182,18 @@ def application(viewer: Viewer, *, token: str = "") -> Starlette:
         return FileResponse(STATIC / "index.html")
 
     async def api(request: Request) -> Response:
-        body = await _show(viewer, request.path_params["name"], request)
-        return Response("there is no such view\n", status_code=404) if body is None else _json(body)
+        name = request.path_params["name"]
+        if name not in VIEWS:
+            return Response("there is no such view\n", status_code=404)
+        _, body = await _show(viewer, name, request)
+        return Response(body, media_type="application/json")
 
     async def stream(request: Request) -> Response:
         name = request.query_params.get("view", "")
-        if await _show(viewer, name, request) is None:
+        if name not in VIEWS:
             return Response("there is no such view\n", status_code=404)
+        if viewer.streams >= STREAMS_MAX:
+            return Response("too many readers\n", status_code=503)
         events = _events(viewer, name, request)
         return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
@@ -190,7 +211,7 @@ def application(viewer: Viewer, *, token: str = "") -> Starlette:
     ]
     middleware = [Middleware(Guard), Middleware(Door, token=token)]
     if not token:
-        middleware.insert(1, Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False))
+        middleware.insert(1, Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, host], www_redirect=False))
     return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
 
 
@@ -217,28 +238,24 @@ async def _events(viewer: Viewer, name: str, request: Request) -> AsyncIterator[
     """The view at once, then whenever it has changed, until the reader or the server goes."""
     loop = asyncio.get_running_loop()
     sent, version, sent_at = b"", -1, 0.0
-    while not viewer.stopping:
-        if viewer.version != version or loop.time() - sent_at >= REFRESH_S:
-            version, sent_at = viewer.version, loop.time()
-            body = await _show(viewer, name, request)
-            if body is not None and body != sent:
-                sent = body
-                yield b"event: view\ndata: " + body + b"\n\n"
-            else:
-                yield b": still here\n\n"
-        await asyncio.sleep(SEND_EVERY_S)
-
-
-async def _show(viewer: Viewer, name: str, request: Request) -> bytes | None:
-    of = request.query_params.get("of", "")[:ASKED_MAX]
+    viewer.streams += 1
     try:
-        return await run_in_threadpool(viewer.show, name, of)
-    except KeyError:
-        return None
+        while not viewer.stopping:
+            if viewer.version != version or loop.time() - sent_at >= REFRESH_S:
+                sent_at = loop.time()
+                version, body = await _show(viewer, name, request)
+                if body != sent:
+                    sent = body
+                    yield b"event: view\ndata: " + body + b"\n\n"
+                else:
+                    yield b": still here\n\n"
+            await asyncio.sleep(SEND_EVERY_S)
+    finally:
+        viewer.streams -= 1
 
 
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+async def _show(viewer: Viewer, name: str, request: Request) -> tuple[int, bytes]:
+    return await run_in_threadpool(viewer.show, name, request.query_params.get("of", "")[:ASKED_MAX])
 
 
 def _same(given: str, wanted: str) -> bool:

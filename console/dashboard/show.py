@@ -19,7 +19,7 @@ SILENT_AFTER_S = 120
 MISSING_AFTER_S = 300
 #: Instances that nobody has heard of for a day are of no interest: hosts come and go.
 FORGOTTEN_AFTER_S = 86_400
-CASES_SHOWN = 20
+CASES_SHOWN, MISSING_SHOWN = 20, 20
 SAFE_WORD = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]{0,80}")
 
 
@@ -28,6 +28,7 @@ def show_head(board: Board, *, now: datetime) -> Head:
     chain, traffic = board.chain, board.traffic
     last = chain.lines.get(chain.to_seq)
     books_at, differences = traffic.books
+    missing = missing_instances(board, now=now)
     waiting = sum(
         run.stopped.count + sum(not case.next_attempt_at for case in run.cases.values())
         for run in board.told.runs.values()
@@ -51,7 +52,9 @@ def show_head(board: Board, *, now: datetime) -> Head:
         last_line_at=board.last_line[1],
         last_seen_at=traffic.last_seen[1],
         silent_after_s=SILENT_AFTER_S,
-        missing=missing_instances(board, now=now),
+        missing=missing[:MISSING_SHOWN],
+        missing_more=max(0, len(missing) - MISSING_SHOWN),
+        reading_failed=board.failure,
         slots_missing=len(missing_slots(board, now=now)),
         cases_waiting=waiting,
         stores_failing=sum(failures_in_row(board, store) > 0 for store in traffic.stores),

@@ -29,7 +29,7 @@ def show_run(board: Board, of: str, *, now: datetime) -> RunView | None:
     run = _find_run(board, of)
     if run is None:
         return None
-    attempts = {failed: board.traffic.of_run[run.run_id, failed] for failed in (False, True)}
+    attempts = {failed: board.traffic.of_run.get((run.run_id, failed), 0) for failed in (False, True)}
     return RunView(
         row=show_row(run, now=now), programme=run.programme, location=run.location, name=run.name,
         time_zone=run.time_zone, cycle=run.cycle, currency=run.currency, opens_at=run.opens_at,

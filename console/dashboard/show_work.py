@@ -16,7 +16,7 @@ from console.dashboard.show import (
     show_notice,
     typed,
 )
-from console.dashboard.told import NoticeTold
+from console.dashboard.told import NO_ZONE, NoticeTold
 from console.dashboard.traffic import KEPT_S, AttemptTold, InstanceTold
 from console.dashboard.views import (
     CasesView,
@@ -72,10 +72,13 @@ def _store(board: Board, store: str, notices: Sequence[NoticeTold], *, now: date
     latencies = sorted(
         ms for notice in notices[-50:] for ms in board.traffic.latencies.get(notice.notice_id, ())
     )  # fmt: skip
-    last_run = runs[notices[-1].run_id]
+    last_run = runs.get(notices[-1].run_id)
+    location, city, time_zone = (
+        (last_run.location, last_run.name, last_run.time_zone) if last_run else ("", "", NO_ZONE)
+    )
     name = typed(store)
     return StoreRow(
-        store, last_run.location, last_run.name, last_run.time_zone,
+        store, location, city, time_zone,
         "undelivered" if states["undelivered"] else "suspended" if suspended else "failing" if failures else "ok",
         states["delivered"], states["due"], states["undelivered"], failures, suspended,
         max((notice.ended_at for notice in notices if notice.state == "delivered"), default=""),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 #: Of the JSON objects of this module. Raised when a field changes its meaning or goes away.
 VIEWS_SCHEMA = 1
 
-Value = int | str | bool | None
+Value = int | str | bool | float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class Fault:
     """A sealed line that does not hold."""
 
     seq: int
-    rule: str  #: changed: its hash is not that of its fields; contradicted: another line has this seq
+    #: changed: its hash is not that of its fields; contradicted: another line has this seq; leaps: it lies a million
+    #: places beyond all others
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Head:
     last_seen_at: str  #: of any scheduler or worker
     silent_after_s: int  #: two heartbeats missed
     missing: list[Missing]
+    missing_more: int
+    reading_failed: str  #: the type of an error that keeps the files from being read; empty: they are
     slots_missing: int  #: of all cities: payday is over, and no run was planned
     cases_waiting: int  #: for a person
     stores_failing: int

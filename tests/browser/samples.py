@@ -29,6 +29,7 @@ from console.dashboard.views import (
     StoreRow,
     StoresView,
     Total,
+    Value,
     WorkersView,
 )
 
@@ -83,6 +84,8 @@ def head(**changes: object) -> Head:
         last_seen_at=before(seconds=21),
         silent_after_s=120,
         missing=[],
+        missing_more=0,
+        reading_failed="",
         slots_missing=0,
         cases_waiting=0,
         stores_failing=0,
@@ -222,9 +225,7 @@ def total(cities: list[City]) -> Total:
     return Total("mpp-north", "MXN", len(cities), remaining_s=None, **{name: of(name) for name in counted})
 
 
-def event(
-    event: str, *, seq: int = 0, level: str = "info", at: str = "", **fields: int | str | bool | None
-) -> EventLine:
+def event(event: str, *, seq: int = 0, level: str = "info", at: str = "", **fields: Value) -> EventLine:
     """A line of the log."""
     return EventLine(seq, at or before(seconds=30), level, event, "" if seq else "worker-1", fields)
 

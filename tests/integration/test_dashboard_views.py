@@ -260,6 +260,15 @@ def test_what_cannot_be_found_is_said(installation: Installation, asked: str, re
     assert show_find(read(installation), asked).refusal == refusal
 
 
+def test_store_of_a_plan_that_was_discarded_is_shown(installation: Installation, store: FakeStore) -> None:
+    """A line that says so may be anybody's; the other stores are shown all the same."""
+    run = credited_run(installation, store)
+    board = read(installation)
+    del board.told.runs[run.id]
+
+    assert [row.location for row in show_stores(board, now=now()).stores] == [""]
+
+
 def test_command_for_an_operator_holds_no_word_of_a_hostile_line(installation: Installation, store: FakeStore) -> None:
     """What is copied from the page is run by a person who trusts it."""
     run = credited_run(installation, store)

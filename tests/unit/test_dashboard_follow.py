@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from console.dashboard.follow import Follower
+from console.dashboard import follow
+from console.dashboard.follow import LINE_MAX, Follower
 
 
 @pytest.fixture
@@ -138,3 +139,33 @@ def test_folder_is_read_with_what_comes_into_it(log: Path) -> None:
     log.with_name("host-b.jsonl").write_bytes(b"h1\n")
 
     assert new_lines(follower) == [b"h1\n"]
+
+
+def test_line_without_an_end_is_read_in_pieces_and_passed_over(log: Path) -> None:
+    """Whoever writes it must not fill the memory: its beginning is handed on, to be refused."""
+    log.write_bytes(b"a1\n" + b"x" * 1_000_000 + b"\n" + b"a2\n")
+
+    lines = new_lines(Follower([log]))
+
+    assert [len(line) for line in lines] == [3, LINE_MAX, 3]
+
+
+def test_long_line_that_is_not_over_waits_for_its_end(log: Path) -> None:
+    log.write_bytes(b"a1\n" + b"x" * 200_000)
+    follower = Follower([log])
+    assert new_lines(follower) == [b"a1\n"]
+
+    append(log, b"\na2\n")
+
+    assert [len(line) for line in new_lines(follower)] == [LINE_MAX, 3]
+
+
+def test_damaged_file_is_not_unpacked_again_until_it_changes(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be, four times a second."""
+    packed = log.with_name("despensa.jsonl.1.gz")
+    packed.write_bytes(gzip.compress(b"z1\nz2\n" * 10_000)[:-9])
+    follower = Follower([log])
+    new_lines(follower)
+    monkeypatch.setattr(follow, "_lines", lambda *_, **__: pytest.fail("it was read again"))
+
+    assert new_lines(follower) == []

@@ -1,6 +1,7 @@
 """A log line may have been written by anybody: it is taken whole, or not at all."""
 
 import json
+from pathlib import Path
 
 import orjson
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from console.dashboard.board import Board
 from console.dashboard.chain import Chain
+from console.dashboard.follow import Follower
 from console.dashboard.lines import Foreign, Line, Torn, parse
+from console.dashboard.traffic import INSTANCES_MAX, KINDS_MAX, Traffic
 from console.dashboard.views import Fault, Gap
 from models.events import CATALOGUE
 from models.journal import GENESIS, hash_of_line
@@ -66,11 +69,11 @@ def test_any_object_is_taken_or_refused(values: dict[str, object]) -> None:
 
 
 def test_event_of_a_newer_version_is_shown_as_it_is() -> None:
-    values = a_line(CATALOGUE["worker.seen"]) | {"event": "worker.warmed", "degrees": 40, "more": {"a": [1]}}
+    values = a_line(CATALOGUE["worker.seen"]) | {"event": "worker.warmed", "degrees": 40, "hot": False}
 
     shown = parse(orjson.dumps(values)).shown()
 
-    assert (shown.event, shown.fields) == ("worker.warmed", {"degrees": 40, "more": "{'a': [1]}"})
+    assert (shown.event, shown.fields) == ("worker.warmed", {"degrees": 40, "hot": False})
 
 
 def test_whole_chain_has_neither_gap_nor_fault() -> None:
@@ -127,7 +130,7 @@ def test_log_that_begins_later_is_whole_from_there() -> None:
     assert (chain.first_seq, chain.to_seq, chain.faults()) == (7, 9, [])
 
 
-def test_line_that_comes_late_is_told_in_its_place(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_line_that_comes_late_is_told_in_its_place(tmp_path: Path) -> None:
     """From another host's file: a run's state is what its last event made it."""
     planned, approved, released = (
         a_line(CATALOGUE[name]) | {"run_id": 1, "seq": seq}
@@ -151,3 +154,56 @@ def test_number_that_no_page_can_show_is_not_taken() -> None:
     parse(orjson.dumps(values | {"credited_minor": 2**53 - 1}))
     with pytest.raises(Foreign):
         parse(orjson.dumps(values | {"credited_minor": 2**53}))
+
+
+@pytest.mark.parametrize("depth", [1, 300, 900])
+def test_line_that_is_nested_is_not_taken(depth: int) -> None:
+    """Ours are flat. What is deep enough can be read, and neither hashed nor shown."""
+    values = orjson.dumps(a_line(CATALOGUE["run.resumed"]) | {"more": 0})
+
+    with pytest.raises((Torn, Foreign)):
+        parse(values.replace(b'"more":0', b'"more":' + b"[" * depth + b"]" * depth))
+
+
+def test_place_far_beyond_all_others_is_a_fault_and_not_believed(tmp_path: Path) -> None:
+    """It would make every later line one that comes late."""
+    far = sealed(1)[0].fields | {"seq": 2**53 - 1}
+    path = tmp_path / "despensa.jsonl"
+    path.write_bytes(orjson.dumps(far) + b"\n" + b"".join(line.raw + b"\n" for line in sealed(3)))
+    board = Board([path])
+
+    board.catch_up()
+
+    assert (board.chain.last_seq, board.chain.gaps()) == (3, [])
+    assert board.chain.faults() == [Fault(2**53 - 1, "leaps")]
+
+
+def test_names_without_end_do_not_fill_the_memory() -> None:
+    """Of a roll-call, of errors, of batches: the newest are kept."""
+    traffic = Traffic()
+    for number in range(8):
+        names = " ".join(f"host-{number}:{each}" for each in range(400))
+        roll = a_line(CATALOGUE["scheduler.seen"]) | {"workers": names, "service.instance.id": f"here:{number}"}
+        traffic.take(parse(orjson.dumps(roll)))
+    failed = a_line(CATALOGUE["attempt.failed"])
+    for number in range(1_000):
+        traffic.take(parse(orjson.dumps(failed | {"error": f"Error{number}", "run_id": 1})))
+
+    assert len(traffic.instances) == INSTANCES_MAX
+    assert "host-7:399" in traffic.instances
+    assert len(traffic.errors) == len(traffic.errors_of_run[1]) == KINDS_MAX
+    assert ("text", "Error999", "text", "text") in traffic.errors
+
+
+def test_reading_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "despensa.jsonl"
+    path.write_bytes(sealed(1)[0].raw + b"\n")
+    board = Board([path])
+    monkeypatch.setattr(Follower, "read", lambda _: 1 / 0)
+    board.keep_up()
+    assert (board.failure, board.version) == ("ZeroDivisionError", 1)
+    monkeypatch.undo()
+
+    board.keep_up()
+
+    assert (board.failure, board.chain.last_seq) == ("", 1)

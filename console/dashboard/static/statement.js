@@ -39,7 +39,7 @@ function waiting(head) {
 }
 
 function isIncomplete(head) {
-  return head.gaps.length > 0 || head.faults.length > 0 || head.missing.length > 0
+  return head.reading_failed !== "" || head.gaps.length > 0 || head.faults.length > 0 || head.missing.length > 0
     || head.files.some((file) => file.state === "unreadable");
 }
 
@@ -78,11 +78,13 @@ function troubles(head) {
     ...more(list).map(([key, text]) => [`${kind}-${key}`, text]),
   ];
   return [
+    ...(head.reading_failed ? [["reading", signed("bad", sentence("trouble.reading", { error: logText(head.reading_failed) }))]] : []),
     ...some(head.gaps, "gap", (gap) => t("trouble.gap", { n: gap.last_seq - gap.first_seq + 1, first: gap.first_seq, last: gap.last_seq })),
     ...some(head.faults, "fault", (fault) => t("trouble.fault", { seq: fault.seq, rule: word("rule", fault.rule) })),
     ...some(head.missing, "missing", (each) => sentence(each.since ? "trouble.missing" : "trouble.never", {
       instance: logText(each.instance), role: word("role", each.role), since: instant(each.since), seen: instant(each.seen_at),
     })),
+    ...(head.missing_more > 0 ? [["missing-too", t("more.troubles", { n: head.missing_more })]] : []),
     ...some(unreadable, "file", (file) => sentence("trouble.unreadable", { file: logText(file.name) })),
     ...(head.books === "differ" ? [["books", signed("bad", sentence("trouble.books", { n: head.books_differences, at: instant(head.books_at), command: h("code", null, "despensa run reconcile") }))]] : []),
     ...(head.from_seq > 1 ? [["from", signed("note", t("trouble.from", { seq: head.from_seq }))]] : []),
