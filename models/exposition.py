@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from socketserver import TCPServer
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
@@ -20,8 +21,10 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from models.errors import Misconfigured
 from models.log import Log
 
-#: A client that says nothing is let go; Prometheus itself gives up after ten seconds.
-CLIENT_S = 5
+#: A client that says nothing is let go; and any after ten seconds, when Prometheus itself gives up.
+CLIENT_S, CONNECTION_S = 5, 10
+#: Clients at a time, each in a thread: more must not take a scheduler's files and threads.
+CONNECTIONS_MAX = 8
 
 
 class Endpoint:
@@ -38,6 +41,11 @@ class Endpoint:
     def serve_aside(self, registry: CollectorRegistry) -> None:
         """Answer in a thread that ends with the process."""
         threading.Thread(target=self.serve, args=(registry,), daemon=True, name="metrics").start()
+
+    @property
+    def port(self) -> int:
+        """Where it answers."""
+        return self._server.server_port
 
     def close(self) -> None:
         """Let go of the port, in this process."""
@@ -75,6 +83,23 @@ class BuildInfo:
 def _server_of(family: int) -> type[ThreadingWSGIServer]:
     class Server(ThreadingWSGIServer):
         address_family = family
+        room = threading.BoundedSemaphore(CONNECTIONS_MAX)
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            if self.room.acquire(blocking=False):
+                super().process_request(request, client_address)
+            else:
+                self.shutdown_request(request)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            hang_up = threading.Timer(CONNECTION_S, _hang_up, [request])
+            hang_up.daemon = True
+            hang_up.start()
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                hang_up.cancel()
+                self.room.release()
 
         def server_bind(self) -> None:
             TCPServer.server_bind(self)  # HTTPServer's asks the name service who we are, and may wait for it
@@ -85,6 +110,11 @@ def _server_of(family: int) -> type[ThreadingWSGIServer]:
             """A client that went away is none of our trouble."""
 
     return Server
+
+
+def _hang_up(request: socket.socket) -> None:
+    with suppress(OSError):  # it went meanwhile
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Request(WSGIRequestHandler):

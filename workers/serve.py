@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from models.sightings import see
 from models.storage import Database
 from workers.actors import Workplace, declare
 from workers.attempts import AttemptLog
-from workers.metrics import WorkerMetrics, kept_in_files
+from workers.metrics import KeptFiles, WorkerMetrics, kept_in_files
 from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ _PR_SET_PDEATHSIG = 1
 _master = 0
 #: The port for metrics, taken by serve before it forks; None where none is set.
 _endpoint: "Endpoint | None" = None
+#: Where the figures of all processes lie meanwhile.
+_folder: Path | None = None
 
 
 def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedisBroker) -> Workplace:
@@ -76,11 +79,11 @@ def serve(settings: Settings, *, processes: int, threads: int) -> int:
     Misconfigured where the port for metrics is taken.
     """
     require_answer(redis_client(settings.redis_url))
-    global _master, _endpoint  # noqa: PLW0603  # forked into each worker, which must know whose child it is
+    global _master, _endpoint, _folder  # noqa: PLW0603  # forked into each worker, which must know whose child it is
     _master = os.getpid()
     if settings.metrics_port is None:
         return _run(processes, threads)
-    with kept_in_files():
+    with kept_in_files() as _folder:
         from models.exposition import open_endpoint
 
         _endpoint = open_endpoint(settings.metrics_host, settings.metrics_port)
@@ -129,8 +132,9 @@ def expose() -> None:
     from models.exposition import BuildInfo
 
     _die_with_parent()
-    assert _endpoint is not None
+    assert _endpoint is not None and _folder is not None
     registry = CollectorRegistry()
+    registry.register(KeptFiles(_folder))
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(BuildInfo(Log.to_stdout("despensa-worker")))
     _endpoint.serve(registry)
