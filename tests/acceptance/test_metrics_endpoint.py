@@ -109,7 +109,7 @@ def test_a_client_that_hangs_delays_no_end(installation: Installation, service: 
         took_s = time.monotonic() - told
         assert scrape(port) == ""
 
-    assert took_s < 5
+    assert took_s < SHUTDOWN_S / 2  # a service ends within a second or two; a busy machine takes its time
 
 
 @distributed
@@ -135,7 +135,7 @@ def test_comparison_of_the_books_that_hangs_delays_neither_dispatch_nor_the_end(
             took_s = time.monotonic() - told
         other.rollback()
 
-    assert took_s < 5
+    assert took_s < SHUTDOWN_S  # the comparison itself waits for an hour
     assert len(batches_of(database, run)) == 2
 
 

@@ -6,6 +6,8 @@ import { table } from "./parts.js";
 import { t } from "./words.js";
 
 const HEIGHT = 220;
+/** A time of day with its seconds, in any language, with room between two of them. */
+const TIME_SPACE_PX = 110;
 /** Which charts the reader has opened as tables. */
 const asTable = new Set();
 
@@ -88,7 +90,7 @@ function options(node, { series, stepS, zone }, { colors, ink, grid }) {
       })),
     ],
     axes: [
-      { ...axis, values: (_plot, splits) => splits.map((at) => format.timeOfDay(at * 1000, zone, { seconds: seconds && at % 60 !== 0 })) },
+      { ...axis, space: TIME_SPACE_PX, values: (_plot, splits) => splits.map((at) => format.timeOfDay(at * 1000, zone, { seconds: seconds && at % 60 !== 0 })) },
       { ...axis, ...wholeNumbers },
       ...(hasRight ? [{ ...axis, ...wholeNumbers, scale: "right", side: 1, grid: { show: false }, size: 76 }] : []),
     ],
