@@ -3,7 +3,8 @@
 A business event (`Journalled`) is written to the journal in the transaction of its fact, then sealed, chained and
 emitted: it fires after the commit, at least once. An operational event (`Observed`) is written to the log at once
 and never to the journal. Every line carries all the fields of its event. The JSON Schema and the reference page are
-generated from these classes: `despensa logs schema`.
+generated from these classes: `despensa logs schema`. A field that is added after a release stands at the end of its
+class, with a default: lines that were written before lack it, and are read all the same.
 
 No field holds a registration id, a household, or anything of a family: ids of disbursements, counts and sums only.
 """

@@ -66,7 +66,7 @@ class Chain:
         """By the hash of the line before it; nothing proves the first line of files that begin later than the log."""
         before = self.lines.get(line.seq - 1)
         prev_hash = GENESIS if line.seq == 1 else before.hash if before else None
-        if prev_hash is not None and hash_of_line(prev_hash, line.fields) != line.hash:
+        if prev_hash is not None and hash_of_line(prev_hash, line.written) != line.hash:
             self._fault(line.seq, "changed")
 
     def _fault(self, seq: int, rule: str) -> None:

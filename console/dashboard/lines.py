@@ -2,7 +2,7 @@
 
 import types
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +31,8 @@ class Line:
     instance: str
     seq: int  #: 0 for an operational event
     hash: str
-    fields: dict[str, Any]  #: the whole object
+    fields: dict[str, Any]  #: the whole object; a field that its event had not yet when it was written has its default
+    written: dict[str, Any]  #: as it was written: what its hash is of
     raw: bytes
 
     def shown(self) -> EventLine:
@@ -63,14 +64,17 @@ def parse(raw: bytes) -> Line:
     if not all(isinstance(text, str) for text in texts) or type(seq) is not int or not isinstance(digest, str):
         raise Foreign
     event, timestamp, level = (str(text) for text in texts)
-    if not 0 <= seq <= NUMBER_MAX or (seq > 0) != bool(digest) or not _is_flat(values) or not _is_whole(event, values):
+    if not 0 <= seq <= NUMBER_MAX or (seq > 0) != bool(digest) or not _is_flat(values):
+        raise Foreign
+    whole = _DEFAULTS.get(event, {}) | values
+    if not _is_whole(event, whole):
         raise Foreign
     try:
         at = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
         raise Foreign from None
     instance = values.get("service.instance.id", "")
-    return Line(event, timestamp, at, level, str(instance), seq, digest, values, raw)
+    return Line(event, timestamp, at, level, str(instance), seq, digest, whole, values, raw)
 
 
 def _expected(kind: type[Event]) -> list[tuple[str, tuple[type, ...]]]:
@@ -83,6 +87,11 @@ def _expected(kind: type[Event]) -> list[tuple[str, tuple[type, ...]]]:
 
 
 _EXPECTED = {name: _expected(kind) for name, kind in CATALOGUE.items()}
+#: Of fields that were added to an event after a release.
+_DEFAULTS = {
+    name: {each.name: each.default for each in fields(kind) if each.default is not MISSING}
+    for name, kind in CATALOGUE.items()
+}
 
 
 def _is_whole(event: str, values: dict[str, Any]) -> bool:

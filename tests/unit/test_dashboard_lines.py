@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.dashboard import lines
 from console.dashboard.board import Board
 from console.dashboard.chain import Chain
 from console.dashboard.follow import Follower
@@ -27,12 +28,12 @@ JSON_VALUES = st.recursive(
 
 def sealed(count: int, *, begin: int = 1) -> list[Line]:
     """So many lines of a chain, from a place on."""
-    prev_hash, lines = GENESIS, []
+    prev_hash, chained = GENESIS, []
     for seq in range(1, begin + count):
         values = a_line(CATALOGUE["run.resumed"]) | {"seq": seq}
         prev_hash = hash_of_line(prev_hash, values)
-        lines.append(parse(orjson.dumps(values | {"hash": prev_hash})))
-    return lines[begin - 1 :]
+        chained.append(parse(orjson.dumps(values | {"hash": prev_hash})))
+    return chained[begin - 1 :]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -207,3 +208,21 @@ def test_reading_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch:
     board.keep_up()
 
     assert (board.failure, board.chain.last_seq) == ("", 1)
+
+
+def test_line_that_was_written_before_its_event_had_a_field_is_taken_and_proven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within a schema events gain fields; the log of the release before is still the log."""
+    before, expected = sealed(2), lines._EXPECTED["run.resumed"]
+    monkeypatch.setitem(lines._EXPECTED, "run.resumed", [*expected, ("degrees", (int,))])
+    with pytest.raises(Foreign):
+        parse(before[0].raw)
+    monkeypatch.setitem(lines._DEFAULTS, "run.resumed", {"degrees": 0})
+    chain = Chain()
+
+    for line in before:
+        chain.add(parse(line.raw))
+
+    assert (chain.to_seq, chain.faults()) == (2, [])
+    assert chain.lines[1].fields["degrees"] == 0
