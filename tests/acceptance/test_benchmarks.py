@@ -16,6 +16,8 @@ from tests.benchmarks.usual import verify_usual
 from tests.builders import a_planned_run, a_programme, families
 from tests.commands import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", ["credit", "month"])
 def test_a_benchmark_compares_with_the_limit(name: str, servers_from: str) -> None:
