@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -91,5 +91,6 @@ def new_context(
 
 
 def stand_still(page: Page, now: datetime) -> None:
-    """The page's clock is a test's to move. Playwright takes a naive instant for local time."""
-    page.clock.install(time=now.astimezone(UTC))
+    """Before the page opens: its clock says this, and goes on only as a test runs it on."""
+    page.clock.install(time=now - timedelta(hours=1))
+    page.clock.pause_at(now)

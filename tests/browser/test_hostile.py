@@ -97,7 +97,7 @@ def test_route_that_is_none_shows_the_months(reader: Reader) -> None:
 
 def test_policy_forbids_what_an_injected_script_would_do(reader: Reader, server: StandIn) -> None:
     """The second wall: were a text ever parsed as HTML, nothing in it would run."""
-    page = reader.open("#/months")
+    page = reader.open("#/months", now=None)
 
     page.evaluate("""() => {
         const script = document.createElement('script');
