@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from console.dashboard.views import CasesView, Month, MonthsView, StoresView
+from console.dashboard.views import CasesView, Month, MonthsView, Series, StoresView
 from tests.browser import samples
 from tests.browser.conftest import Reader
 from tests.browser.stand_in import StandIn
@@ -184,6 +184,16 @@ def test_course_is_also_a_table(reader: Reader) -> None:
     course = page.get_by_role("table", name="Families credited")
     expect(course.locator("tbody tr")).to_have_count(84)
     expect(course.locator("tbody tr").last).to_contain_text("806")
+
+
+def test_course_of_a_single_step_shows_seconds(reader: Reader, server: StandIn) -> None:
+    """A small city is credited within one second."""
+    server.tell("run", samples.head(), samples.run(course=Series(int(samples.NOW.timestamp()) - 60, 1, [806])))
+    page = reader.open("#/run/17")
+
+    shown = page.locator(".plot").evaluate("node => [node.despensaPlot.scales.x.min, node.despensaPlot.scales.x.max]")
+
+    assert shown == [samples.NOW.timestamp() - 61, samples.NOW.timestamp() - 59]
 
 
 def test_events_are_filtered(reader: Reader) -> None:

@@ -78,7 +78,7 @@ function options(node, { series, stepS, zone }, { colors, ink, grid }) {
     height: HEIGHT,
     tzDate: (at) => new Date(at * 1000),
     padding: [12, hasRight ? 0 : 28, 0, 0],
-    scales: { x: { time: true, range: (_plot, low, high) => [low - stepS, high + stepS] }, y: { range: fromZero }, right: { range: fromZero } },
+    scales: { x: { time: true, range: (plot, low, high) => around(plot.data[0], low, high, stepS) }, y: { range: fromZero }, right: { range: fromZero } },
     legend: { live: true },
     series: [
       { label: t("column.at"), value: (_plot, at) => (at === null ? format.NO_VALUE : format.timeOfDay(at * 1000, zone, { seconds })) },
@@ -95,6 +95,11 @@ function options(node, { series, stepS, zone }, { colors, ink, grid }) {
       ...(hasRight ? [{ ...axis, ...wholeNumbers, scale: "right", side: 1, grid: { show: false }, size: 76 }] : []),
     ],
   };
+}
+
+/** A step more on both sides. Of a single instant uPlot would show years. */
+function around(instants, low, high, stepS) {
+  return instants.length === 1 ? [instants[0] - stepS, instants[0] + stepS] : [low - stepS, high + stepS];
 }
 
 function fromZero(_plot, _low, high) {
