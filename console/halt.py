@@ -34,7 +34,7 @@ def pause(
     run: str = RUN,
     location: str = LOCATION,
     all_: bool = ALL,
-    reason: str = typer.Option("asked by an operator", help="For the log."),
+    reason: str = typer.Option("asked by an operator", help="For the log and the dashboard; it names nobody."),
 ) -> int:
     """Take no more batches of a released run, of a location's, or of all, and say when nothing is under way any more.
 

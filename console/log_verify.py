@@ -325,6 +325,8 @@ def _parse(text: bytes) -> Line:
         raise _TornLine from None
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
         raise _BrokenLine("this is no log line: no object with an `event`")
+    if any(isinstance(value, list | dict) for value in line.values()):  # ours are flat; a deep one cannot be hashed
+        raise _BrokenLine("a field holds a list or an object")
     # A name given twice would let one reader see another value than the next. Ours never have it.
     if orjson.dumps(line) != text.strip() and _names_repeat(text):
         raise _BrokenLine("a field is given twice")

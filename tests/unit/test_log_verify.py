@@ -256,6 +256,7 @@ def test_sealed_line_that_was_made_unreadable_is_missing(tmp_path: Path) -> None
         (b'{"event":"a","seq":3}', "64 hexadecimal"),
         (b'{"event":"a","seq":3,"hash":"' + b"X" * 64 + b'"}', "64 hexadecimal"),
         (b'{"event":"a","credited":1,"credited":2}', "given twice"),
+        (b'{"event":"a","more":' + b"[" * 300 + b"]" * 300 + b"}", "a list or an object"),
     ],
 )
 def test_broken_line_is_refused_naming_file_and_line(tmp_path: Path, broken: bytes, why: str) -> None:
