@@ -239,9 +239,9 @@ def test_real_worker_names_nobody_whatever_it_is_sent_and_whoever_fails(installa
     assert [line["event"] for line in told].count("message.quarantined") == len(bad)
     assert [line["constraint"] for line in told if line["event"] == "attempt.failed"] == ["no_first_family"]
     assert len(vouchers_of(database, run)) == 10  # of the other batch
-    everything = ended.out + ended.err + installation.settings.log.read_text()
+    everything = (ended.out + ended.err + installation.settings.log.read_text()).lower().replace("tijuana", "")
     for name in ("juana", "núñez", "n\\u00fa", "calle"):
-        assert name not in everything.lower()
+        assert name not in everything
 
 
 REFUSES_THE_FIRST_FAMILY = """
