@@ -109,8 +109,9 @@ class Chooser:
 
     def _covers(self, line: Line) -> bool:
         first, last = line.get("first_id"), line.get("last_id")
-        whole = isinstance(first, int) and isinstance(last, int) and self.disbursement_id is not None
-        return whole and first <= self.disbursement_id <= last  # type: ignore[operator]  # asked just before
+        if not (isinstance(first, int) and isinstance(last, int)) or self.disbursement_id is None:
+            return False
+        return first <= self.disbursement_id <= last
 
 
 def chooser(

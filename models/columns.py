@@ -17,6 +17,11 @@ def instant_text(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime(INSTANT_FORMAT)
 
 
+def parse_instant(text: str) -> datetime:
+    """What `instant_text` wrote. Raises ValueError for any other text."""
+    return datetime.strptime(text, INSTANT_FORMAT).replace(tzinfo=UTC)
+
+
 class UtcInstant(TypeDecorator[datetime]):
     """An aware instant in UTC: `timestamptz` on PostgreSQL, text that sorts on SQLite."""
 
@@ -39,7 +44,7 @@ class UtcInstant(TypeDecorator[datetime]):
         if value is None:
             return None
         if isinstance(value, str):
-            return datetime.strptime(value, INSTANT_FORMAT).replace(tzinfo=UTC)
+            return parse_instant(value)
         return cast(datetime, value).astimezone(UTC)
 
 

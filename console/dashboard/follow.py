@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-GZIP_MAGIC = b"\x1f\x8b"
+from console.log_verify import GZIP_MAGIC
+
 #: A line that is longer is none of ours; so much of it is read at a time.
 LINE_MAX = 65_537
 #: What rotation appends to a log's name: `.1`, `.2.gz`, `-20261201`.
@@ -74,7 +75,7 @@ class Follower:
             with path.open("rb") as raw:
                 packed = raw.read(2) == GZIP_MAGIC
                 raw.seek(0)
-                stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+                stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]  # it reads as one
                 source = self._source_of(path, stream)
                 if source is None:
                     return  # its first line is still being written

@@ -3,13 +3,13 @@
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from console.dashboard.views import EventLine
 from console.log_reference import HEAD, SEAL
+from models.columns import parse_instant
 from models.events import CATALOGUE, Event
 
 #: Longer ones are none of ours.
@@ -70,7 +70,7 @@ def parse(raw: bytes) -> Line:
     if not _is_whole(event, whole):
         raise Foreign
     try:
-        at = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
+        at = parse_instant(timestamp).timestamp()
     except ValueError:
         raise Foreign from None
     instance = values.get("service.instance.id", "")

@@ -147,7 +147,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Adds the headers to every answer, and refuses every method that changes something."""
+    """Adds the headers to every answer."""
 
     app: ASGIApp
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from console.dashboard.board import Board
 from console.dashboard.told import CaseTold, NoticeTold, RunTold
 from console.dashboard.traffic import ErrorKey, ErrorTold
 from console.dashboard.views import VIEWS_SCHEMA, CaseGroup, CaseRow, ErrorClass, File, Head, Missing, Notice
 from models.calendar import LATE_AFTER
-from models.columns import instant_text
+from models.columns import instant_text, parse_instant
 from models.log import installed_version
 from models.states import CaseReason
 
@@ -174,11 +174,6 @@ def remaining_s(runs: Iterable[RunTold], *, now: datetime) -> int | None:
 def instant(text: str) -> datetime:
     """Of a log's text; the beginning of time for one that is none."""
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        return parse_instant(text)
     except ValueError:
         return datetime.fromtimestamp(0, UTC)
-
-
-def ago(now: datetime, seconds: float) -> str:
-    """As the log would write it."""
-    return instant_text(now - timedelta(seconds=seconds))

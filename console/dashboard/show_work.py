@@ -8,7 +8,6 @@ from console.dashboard.board import Board
 from console.dashboard.show import (
     FORGOTTEN_AFTER_S,
     SILENT_AFTER_S,
-    ago,
     failures_in_row,
     missing_instances,
     show_cases,
@@ -28,6 +27,7 @@ from console.dashboard.views import (
     StoresView,
     WorkersView,
 )
+from models.columns import instant_text
 
 MINUTE_S = 60
 TROUBLES_SHOWN = 50
@@ -68,7 +68,7 @@ def _store(board: Board, store: str, notices: Sequence[NoticeTold], *, now: date
     states = Counter(notice.state for notice in notices)
     waiting = [notice for notice in notices if notice.state != "delivered"]
     failures = failures_in_row(board, store)
-    suspended = told.suspended_until if told and failures and told.suspended_until > ago(now, 0) else ""
+    suspended = told.suspended_until if told and failures and told.suspended_until > instant_text(now) else ""
     latencies = sorted(
         ms for notice in notices[-50:] for ms in board.traffic.latencies.get(notice.notice_id, ())
     )  # fmt: skip

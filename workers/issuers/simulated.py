@@ -19,7 +19,7 @@ from typing import Self
 import orjson
 from aiohttp import web
 
-from models.columns import INSTANT_FORMAT, instant_text
+from models.columns import instant_text, parse_instant
 from models.errors import RefusedInput
 from workers.issuers.simulated_book import Book, Made, Told, read_credit
 from workers.issuers.simulated_faults import ASK_FAULTS, LATE, Amount, refuse_idle
@@ -265,9 +265,7 @@ class SimulatedIssuer:
         if not self._authorised(request):
             return _json(401, {"status": "unauthorized"})
         try:
-            start, end = (
-                datetime.strptime(request.query[name], INSTANT_FORMAT).replace(tzinfo=UTC) for name in ("from", "to")
-            )
+            start, end = (parse_instant(request.query[name]) for name in ("from", "to"))
             after = int(request.query.get("after", "0"))
         except (KeyError, ValueError):
             return _json(400, {"status": "bad_request"})
