@@ -120,6 +120,11 @@ class Issuer(Table, table=True):
     key_window_hours: int = integer()  #: so long the issuer keeps a reference, and a repeated send is harmless
     failures: int = integer(default=0)  #: takes in a row without a usable answer; 0 after one
     breaker_until: datetime | None = instant(default=None)  #: database clock; nothing is called before
+    # Set by `despensa db restored`: of months up to this one, sends of this span may be forgotten. A line of theirs is
+    # in doubt as if it had been sent from the one instant to the other.
+    forgotten_cycle: str = text(default="")  #: empty where nothing was ever restored
+    forgotten_from: datetime | None = instant(default=None)
+    forgotten_until: datetime | None = instant(default=None)
 
 
 class Location(Table, table=True):
@@ -519,6 +524,47 @@ class JournalHead(Table, table=True):
     seq: int = big()
     hash: str = text()
     emitted_seq: int = big()
+
+
+class Custody(Table, table=True):
+    """One row, id 1: where this database lies, and whether it may pay. Set by `db upgrade` and `db restored`."""
+
+    __table_args__ = _table(CheckConstraint("id = 1", name="single"))
+    id: int = big(key=True)
+    place: str = text()  #: where it was when it was last found whole; a restored copy finds itself in another one
+    held: str = text(default="")  #: why nothing is paid; empty where it may be. Workers ask at every take
+
+
+class LostRun(Table, table=True):
+    """A closed-loop run that the logs know and a restored backup does not, until a person decides what it paid.
+
+    Its programme plans and releases nothing meanwhile. Set by `despensa db restored`; the last four by `run recover`.
+    """
+
+    __tablename__ = "lost_run"
+    __table_args__ = _table(
+        _cycle("cycle"),
+        _amount("planned_minor"),
+        _amount("credited_minor"),
+        CheckConstraint("outcome IS NULL OR outcome IN ('handed_over', 'not_handed_over')", name="outcome"),
+        CheckConstraint("(outcome IS NULL) = (decided_at IS NULL)", name="decided"),
+    )
+    run_id: int = big(key=True)  #: as the logs have it; never given to another run
+    programme_id: int = big(references="programme.id")
+    location_code: str = text(references="location.code")
+    cycle: str = text()
+    part: int = integer()
+    planned: int = integer()  #: families
+    planned_minor: int = big()
+    credited: int = integer()  #: vouchers, by its events in the logs
+    credited_minor: int = big()
+    currency: str = text()
+    digest: str = text()  #: of its lines, as `run.planned` told it
+    exported: int = integer()  #: hand-over files that were written of it
+    outcome: str | None = text(default=None)
+    evidence: str = text(default="")  #: a person's reference to the proof, or the digest of the hand-over file
+    decided_by: str | None = text(default=None)
+    decided_at: datetime | None = instant(default=None)
 
 
 class Sighting(Table, table=True):
