@@ -64,6 +64,7 @@ def scheduler(
     from console.exposure import begin_watching, open_exposure
     from console.follow import follow
     from console.ticking import ticking
+    from models import health
     from scheduler.follow import Chosen
     from scheduler.loop import tick_until_stopped
     from scheduler.tick import PLANNERS
@@ -81,6 +82,8 @@ def scheduler(
                 from scheduler.follow import exit_of
 
                 return exit_of(ticker.tick().errors)
+            ticker.health_file = desk.settings.health_file
+            health.begin(ticker.health_file)
             _stop_when_told(ticker)
             begin_watching(desk, ticker, exposure)
             tick_until_stopped(ticker, side_by_side=not embedded)

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65_535, description="Port of /metrics, one for each service; without it, none.")
     ] = None
+    health_file: Annotated[
+        Path | None,
+        Field(description="Touched every minute by a scheduler or worker that did its part; one a service. Absolute."),
+    ] = None
     namespace: Annotated[
         str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Prefix of the Redis keys; one per environment.")
     ] = "despensa"
@@ -49,12 +53,12 @@ class Settings(BaseSettings):
         """Only what `read_settings` passes: the environment is read in one place."""
         return (init_settings,)
 
-    @field_validator("home")
+    @field_validator("home", "health_file")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        if not home.is_absolute():
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
             raise ValueError("must be an absolute path")
-        return home
+        return path
 
     @field_validator("database_url")
     @classmethod

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from models import health
 from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, Slot, local_cycle, slots_within_reach
 from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall, UnknownZone
@@ -100,6 +102,8 @@ class Ticker:
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
+    #: Touched whenever it said that it lives: of a long-lived scheduler.
+    health_file: Path | None = None
     #: What it sent so far.
     tally: Tally = field(default_factory=Tally)
     _looked_at: datetime | None = None
@@ -274,6 +278,7 @@ class Ticker:
             self._seen_at = now
             with self._step("see", result):
                 see(self.database, "scheduler")
+                health.mark(self.health_file)
                 seen = roll_call(self.database)
                 self.log.observe(
                     SchedulerSeen(schedulers=" ".join(seen["scheduler"]), workers=" ".join(seen["worker"]))

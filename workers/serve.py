@@ -15,6 +15,7 @@ import dramatiq
 import redis
 from dramatiq import cli
 
+from models import health
 from models.broker import SafeRedisBroker, make_broker, redis_client, require_answer
 from models.deadlines import LEASE_S, SHUTDOWN_S
 from models.errors import Exit
@@ -76,8 +77,9 @@ def serve(settings: Settings, *, processes: int, threads: int) -> int:
     """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md.
 
     Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it. Raises
-    Misconfigured where the port for metrics is taken.
+    Misconfigured where the port for metrics is taken, or the health file cannot be touched.
     """
+    health.begin(settings.health_file)
     require_answer(redis_client(settings.redis_url))
     global _master, _endpoint, _folder  # noqa: PLW0603  # forked into each worker, which must know whose child it is
     _master = os.getpid()
@@ -121,7 +123,8 @@ def start() -> None:
     broker = worker_broker(redis_client(settings.redis_url, repeats=False), settings, log, metrics)
     declare(broker, workplace(settings, database, log, broker))
     dramatiq.set_broker(broker)
-    threading.Thread(target=_be_seen, args=(database, broker, log), daemon=True, name="seen").start()
+    seen = (database, broker, log, settings.health_file)
+    threading.Thread(target=_be_seen, args=seen, daemon=True, name="seen").start()
 
 
 def expose() -> None:
@@ -155,18 +158,23 @@ def embedded_workers(broker: SafeRedisBroker) -> Iterator[None]:
         worker.stop(timeout=SHUTDOWN_S * 1000)
 
 
-def _be_seen(database: Database, broker: SafeRedisBroker, log: Log) -> None:
-    """Once a minute. A worker that cannot fetch, whatever else Redis answers it, is not seen, and says so."""
+def _be_seen(database: Database, broker: SafeRedisBroker, log: Log, health_file: Path | None) -> None:
     pause = threading.Event()
     while True:
         with suppress(Exception):  # the database, or the log, is away: crediting reports its own failures
-            if broker.answered.wait(ANSWERED_WITHIN_S):
-                broker.answered.clear()
-                see(database, "worker")
-                log.observe(WorkerSeen())
-            else:
-                log.observe(BrokerUnreachable(error=broker.refusal or "no answer"))
+            be_seen_once(database, broker, log, health_file)
         pause.wait(SEEN_EVERY_S)
+
+
+def be_seen_once(database: Database, broker: SafeRedisBroker, log: Log, health_file: Path | None) -> None:
+    """A worker that cannot fetch, whatever else Redis answers it, is neither seen nor well, and says so."""
+    if broker.answered.wait(ANSWERED_WITHIN_S):
+        broker.answered.clear()
+        see(database, "worker")
+        health.mark(health_file)
+        log.observe(WorkerSeen())
+    else:
+        log.observe(BrokerUnreachable(error=broker.refusal or "no answer"))
 
 
 def _die_with_parent() -> None:

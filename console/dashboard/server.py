@@ -91,6 +91,11 @@ class Viewer:
         return self._stopping.is_set()
 
     @property
+    def following(self) -> bool:
+        """Whether the thread that keeps the board up to date lives."""
+        return self._thread.is_alive()
+
+    @property
     def version(self) -> int:
         """Another one wherever a view may have changed."""
         return self._board.version
@@ -136,7 +141,7 @@ class Door:
             await Response("a token is needed: /login\n", status_code=401)(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
-        return path == "/login" or path.startswith("/static/")
+        return path in ("/login", "/healthz") or path.startswith("/static/")
 
     def _is_known(self, scope: Scope) -> bool:
         asking = HTTPConnection(scope)
@@ -181,6 +186,10 @@ def application(viewer: Viewer, *, host: str, token: str = "") -> Starlette:
     async def page(_request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
+    async def healthz(_request: Request) -> Response:
+        well = viewer.following
+        return Response("ok\n" if well else "follows no file\n", status_code=200 if well else 503)
+
     async def api(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in VIEWS:
@@ -204,6 +213,7 @@ def application(viewer: Viewer, *, host: str, token: str = "") -> Starlette:
 
     routes = [
         Route("/", page),
+        Route("/healthz", healthz),
         Route("/login", login, methods=["GET", "POST"]),
         Route("/stream", stream),
         Route("/api/{name}", api),

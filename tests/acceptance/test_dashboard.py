@@ -170,6 +170,13 @@ def test_only_who_knows_the_token_reads(log: Path, token_file: Path) -> None:
         assert dashboard.ask("/api/months", headers={"authorization": f"Bearer {TOKEN}"}).status == 200
 
 
+def test_probe_needs_no_token_and_is_told_nothing(log: Path, token_file: Path) -> None:
+    with a_dashboard(log, "--host", EVERYWHERE, "--token-file", token_file) as dashboard:
+        answer = dashboard.ask("/healthz", headers={"host": "10.0.0.7:8080"})
+
+    assert (answer.status, answer.body) == (200, b"ok\n")
+
+
 def test_login_gives_a_cookie_that_holds_no_token(log: Path, token_file: Path) -> None:
     with a_dashboard(log, "--host", EVERYWHERE, "--token-file", token_file) as dashboard:
         refused = dashboard.ask("/login", method="POST", body=b"token=nonsense")

@@ -31,7 +31,6 @@ from models import deadlines
 from models.broker import SafeRedisBroker, embedded_client, make_broker, redis_client, send
 from models.calendar import local_cycle, zone
 from models.deadlines import ISSUER_CALL_S, LEASE_S, REDIS_S, SHUTDOWN_S, STOP_S, STORE_CALL_S, steady_s
-from models.events import Observed
 from models.log import Log
 from models.messages import CREDIT_QUEUE, NOTIFY_QUEUE, CreditBatch, SendNotice
 from models.sightings import seen_lately
@@ -62,7 +61,7 @@ from workers.issuers.answers import Credit, TryLater
 from workers.issuers.http import IssuerClient
 from workers.issuers.simulated import SimulatedIssuer
 from workers.names import bounded_connector
-from workers.serve import _be_seen
+from workers.serve import be_seen_once
 from workers.stores import webhook
 from workers.stores.webhook import Envelope, deliver
 from workers.watchdog import Watchdog
@@ -457,24 +456,15 @@ def test_deadline_of_redis_holds_against_its_url(own_redis: OwnRedis, monkeypatc
     client.close()
 
 
-class LastWords(Log):
-    """A log whose first line ends the loop that wrote it."""
-
-    def observe(self, event: Observed) -> None:
-        """Write it, and end."""
-        super().observe(event)
-        raise SystemExit
-
-
-def be_seen_once(database: Database, url: str, log: Path) -> dict[str, object]:
+def seen_once(database: Database, url: str, log: Path) -> dict[str, object]:
     """One pass of a worker's loop beside its consumer. Returns the line that it logged."""
     broker = make_broker(redis_client(url, repeats=False), namespace="seen", middleware=[])
     broker.declare_queue(CREDIT_QUEUE)
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=1)
     worker.start()
     try:
-        with LastWords.to_file(log, "test") as last, pytest.raises(SystemExit):
-            _be_seen(database, broker, last)
+        with Log.to_file(log, "test") as writer:
+            be_seen_once(database, broker, writer, None)
     finally:
         broker.stopping.set()
         worker.stop(timeout=5_000)
@@ -522,10 +512,10 @@ def test_worker_that_redis_refuses_is_not_seen_and_says_so(
     monkeypatch.setattr(serve, "ANSWERED_WITHIN_S", 2)
     with redis.Redis(unix_socket_path=own_redis.url.removeprefix("unix://")) as direct:
         mend = refuse(direct)
-        refused = be_seen_once(database, own_redis.url, tmp_path / "log.jsonl")
+        refused = seen_once(database, own_redis.url, tmp_path / "log.jsonl")
         seen = seen_lately(database, "worker")
         mend()
-        accepted = be_seen_once(database, own_redis.url, tmp_path / "log.jsonl")
+        accepted = seen_once(database, own_redis.url, tmp_path / "log.jsonl")
 
     assert (refused["event"], seen) == ("broker.unreachable", 0)
     assert refused["error"] in errors
@@ -537,7 +527,7 @@ def test_worker_whose_redis_is_away_is_not_seen_and_says_so(
 ) -> None:
     monkeypatch.setattr(serve, "ANSWERED_WITHIN_S", 2)
 
-    line = be_seen_once(database, f"unix://{tmp_path / 'nobody.sock'}", tmp_path / "log.jsonl")
+    line = seen_once(database, f"unix://{tmp_path / 'nobody.sock'}", tmp_path / "log.jsonl")
 
     assert (line["event"], line["error"]) == ("broker.unreachable", "ConnectionError")
     assert seen_lately(database, "worker") == 0
