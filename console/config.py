@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="The settings: show, check.")
 
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 MASK = "***"
+UNREADABLE = "(cannot be read)"
 REFERENCE_HEAD = """\
 # Settings
 
@@ -57,7 +58,7 @@ class Setting:
 
     name: str
     value: str  #: with passwords masked
-    source: str  #: default or environment
+    source: str  #: default, environment, or file: the one that NAME_FILE names
     description: str
 
 
@@ -175,16 +176,20 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 def list_settings(environment: dict[str, str]) -> list[Setting]:
     """Every setting from this environment, right or wrong, and the variables that are none."""
-    from models.settings import PREFIX, Settings
+    from models.settings import FILE_SUFFIX, PREFIX, Settings, about, variable
 
-    fields = Settings.model_fields
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     settings = []
-    for field_name, field in fields.items():
-        name = PREFIX + field_name.upper()
-        value = given.pop(name, "")
-        shown = mask(value) if value else _default_text(field_name, field.default, environment)
-        settings.append(Setting(name, shown, "environment" if value else "default", field.description or ""))
+    for field_name, field in Settings.model_fields.items():
+        name, secret = variable(field_name), about(field_name).secret
+        value, source = given.pop(name, ""), "environment"
+        file = given.pop(variable(field_name + FILE_SUFFIX), "") if secret else ""
+        if file and not value:
+            value, source = _from_file(field_name, file), "file"
+        shown = _masked(value, secret=secret) if value else _default_text(field_name, field.default, environment)
+        settings.append(Setting(name, shown, source if value else "default", field.description or ""))
+        if file:
+            settings.append(Setting(variable(field_name + FILE_SUFFIX), file, "environment", f"The file with {name}."))
     unknown = [Setting(name, MASK, "environment", "UNKNOWN: no setting has this name") for name in sorted(given)]
     return settings + unknown
 
@@ -290,6 +295,23 @@ def _redis_client(settings: Settings) -> Redis:
             f"DESPENSA_REDIS_URL cannot be read: {mask(settings.redis_url)}",
             hint="write redis://:PASSWORD@HOST:PORT/0, with %40 for @ in a password",
         ) from None
+
+
+def _from_file(name: str, file: str) -> str:
+    """What the file holds; a wrong one is shown, too, and refused afterwards."""
+    from pathlib import Path
+
+    from models.settings import read_url_file
+
+    try:
+        return read_url_file(name, Path(file))
+    except Misconfigured:
+        return UNREADABLE
+
+
+def _masked(value: str, *, secret: bool) -> str:
+    """What is no URL where one is expected may be the bare password."""
+    return mask(value) if not secret or "://" in value or value == UNREADABLE else MASK
 
 
 def _default_text(name: str, default: object, environment: dict[str, str]) -> str:

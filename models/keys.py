@@ -9,11 +9,11 @@ import base64
 import hashlib
 import hmac
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import Misconfigured, RefusedInput
+from models.secret_files import read_secret
 
 #: The kinds of key, each in its own file: pin.key, webhook.key and reference.key.
 KINDS = ("pin", "webhook", "reference")
@@ -86,13 +86,7 @@ def key_path(folder: Path, kind: str) -> Path:
 def load_keys(folder: Path, kind: str) -> KeyRing:
     """Read a key file. Raises Misconfigured if it is missing, readable by others, short, doubled or malformed."""
     path = key_path(folder, kind)
-    try:
-        mode = path.stat().st_mode
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise Misconfigured(f"the {kind} key {path} is missing or cannot be read", hint="despensa keys init") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise Misconfigured(f"the {kind} key {path} can be read by others", hint=f"chmod 600 {path}")
+    lines = read_secret(path, what=f"the {kind} key", hint="despensa keys init").splitlines()
     keys = [_parse(path, number, text) for number, text in enumerate(lines, start=1)]
     if not keys:
         raise Misconfigured(f"the {kind} key {path} is empty", hint="restore it from its backup")
@@ -144,14 +138,7 @@ def token_path(folder: Path, programme: str) -> Path:
 def load_token(folder: Path, programme: str) -> str:
     """An issuer's access token. Raises Misconfigured if it is missing, readable by others, or not one word."""
     path = token_path(folder, programme)
-    try:
-        mode, token = path.stat().st_mode, path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        raise Misconfigured(
-            f"the issuer's token {path} is missing or cannot be read", hint=f"write it there, then: chmod 600 {path}"
-        ) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise Misconfigured(f"the issuer's token {path} can be read by others", hint=f"chmod 600 {path}")
+    token = read_secret(path, what="the issuer's token", hint=f"write it there, then: chmod 600 {path}").strip()
     if not token.isascii() or not token.isprintable() or not token or " " in token:
         raise Misconfigured(f"the issuer's token {path} is not one printable word", hint="ask the issuer for it")
     return token

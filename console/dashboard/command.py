@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from console.entry import note
 from models.errors import Misconfigured, NotFound
+from models.secret_files import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,18 +46,11 @@ def dashboard(
 
 
 def read_token(path: Path) -> str:
-    """Raises NotFound, or Misconfigured where others may read it or it is too short."""
-    try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise Misconfigured(f"{path} can be read by others", hint=f"chmod 600 {path}")
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFound(f"{path} cannot be read: {type(error).__name__}") from None
+    """Raises Misconfigured where it is missing, others may read it, or it is too short."""
+    made_by = f"head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}"
+    token = read_secret(path, what="the token", hint=made_by).strip()
     if len(token) < TOKEN_CHARACTERS_MIN:
-        raise Misconfigured(
-            f"the token in {path} is shorter than {TOKEN_CHARACTERS_MIN} characters",
-            hint=f"head -c 32 /dev/urandom | base64 > {path}",
-        )
+        raise Misconfigured(f"the token in {path} is shorter than {TOKEN_CHARACTERS_MIN} characters", hint=made_by)
     return token
 
 
