@@ -264,8 +264,8 @@ def _database_checks(settings: Settings) -> Iterator[Check]:
 
     def compare() -> str:
         with open_database(settings) as database:
-            schema.require_current(database)
-            return schema.head_revision()
+            found = schema.require_current(database)
+            return f"{found.current}: {found.fact}" + (f"; {found.hint}" if found.hint else "")
 
     reached = attempt("database", connect)
     yield reached

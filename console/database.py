@@ -11,8 +11,15 @@ app = typer.Typer(no_args_is_help=True, help="The database: create, upgrade, che
 
 
 @app.command()
-def upgrade() -> None:
-    """Create the database if there is none, and bring it to this code's schema. Repeating it changes nothing."""
+def upgrade(
+    contract: bool = typer.Option(
+        False, "--contract", help="Also what the release before cannot work with, once nobody of it is at work."
+    ),
+) -> None:
+    """Create the database if there is none, and bring it to this code's schema. Repeating it changes nothing.
+
+    The release before goes on working meanwhile and afterwards, until --contract.
+    """
     from console.config import open_database
     from models import schema
     from models.settings import read_settings
@@ -20,23 +27,26 @@ def upgrade() -> None:
     settings = read_settings()
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open_database(settings) as database:
-        before, after = schema.upgrade(database)
-        name = database.name
+        before, after = schema.upgrade(database, contract=contract)
+        found, name = schema.look_at(database), database.name
     if before == after:
         note(f"database {name} is at {after} already; nothing was changed")
     else:
         note(f"database {name} went from {before or 'empty'} to {after}")
+    if found.hint:
+        note(found.fact)
+        note(f"hint: {found.hint}")
 
 
 @app.command()
 def check(as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output.")) -> int:
-    """Whether the schema is this code's, and the database whole. Exit 10 without a database or with another schema."""
+    """Whether this code works on the schema, and the database is whole. Exit 10 where it does not, or there is none."""
     from console.config import open_database
     from models import schema
     from models.settings import read_settings
 
     with open_database(read_settings()) as database:
-        current, needed = schema.current_revision(database), schema.head_revision()
+        found, needed = schema.look_at(database), schema.head_revision()
         findings = schema.find_damage(database)
         warnings = _version_warnings(schema.server_major(database))
         name = database.name
@@ -45,16 +55,18 @@ def check(as_json: bool = typer.Option(False, "--json", help="One JSON object on
     if as_json:
         echo_json(
             {
-                "database": name, "revision": current, "revision_needed": needed, "current": current == needed,
+                "database": name, "revision": found.current, "revision_needed": needed, "usable": found.usable,
+                "current": found.current == needed, "schema_fact": found.fact, "schema_hint": found.hint,
                 "findings": findings, "warnings": warnings,
             }
         )  # fmt: skip
     else:
         echo(f"database  {name}")
-        echo(f"schema    {current or 'empty'}, this code needs {needed}")
+        echo(f"schema    {found.current or 'empty'}, this code has {needed}: {found.fact}")
         echo(f"whole     {'yes' if not findings else '; '.join(findings)}")
-    if current != needed:
-        note("hint: despensa db upgrade")
+    if found.hint:
+        note(f"hint: {found.hint}")
+    if not found.usable:
         return Exit.NO_DATABASE
     if findings:
         note("hint: stop all commands, and restore the last backup")

@@ -9,7 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "config show": ("despensa config show", "despensa config show --json"),
     "config check": ("despensa config check",),
     "db": ("despensa db upgrade", "despensa db check"),
-    "db upgrade": ("despensa db upgrade",),
+    "db upgrade": ("despensa db upgrade", "despensa db upgrade --contract"),
     "db check": ("despensa db check --json",),
     "keys": ("despensa keys init",),
     "keys init": ("despensa keys init",),

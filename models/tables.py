@@ -574,6 +574,16 @@ class Sighting(Table, table=True):
     role: str = text(key=True)
     instance: str = text(key=True)  #: host and process id
     seen_at: datetime = instant()
+    revision: str = text(default="")  #: the newest migration of its code
+
+
+class CodeFloor(Table, table=True):
+    """One row, id 1: the oldest code that may work on this schema. Raised by each migration that contracts it."""
+
+    __tablename__ = "code_floor"
+    __table_args__ = _table(CheckConstraint("id = 1", name="single"))
+    id: int = big(key=True)
+    revision: str = text()  #: the newest migration that the code must know
 
 
 def run_code(run: Run | Row[Any]) -> str:

@@ -15,23 +15,7 @@ from models.errors import Exit
 from models.schema import DB_COMMAND_LOCK
 from models.storage import Database
 from tests.command_line import CommandLine
-
-NEXT_MIGRATION = '''
-"""Nothing.
-
-When: pre deploy. Why: to be ahead.
-"""
-
-revision = "9999"
-down_revision = "{head}"
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    pass
-'''
-
+from tests.migration.planted import expand, plant, planted_revision
 
 #: A leaf of an index without cells, whose content would begin at 4096. Source: SQLite's file format, 1.6.
 EMPTY_INDEX_PAGE = bytes([10, 0, 0, 0, 0, 16, 0, 0])
@@ -48,10 +32,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: 
 @pytest.fixture
 def newer_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """This code, with one migration more than the database has."""
-    head, migrations = schema.head_revision(), tmp_path / "migrations"
-    shutil.copytree(schema.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "9999_next.py").write_text(NEXT_MIGRATION.format(head=head))
-    monkeypatch.setattr(schema, "MIGRATIONS", migrations)
+    monkeypatch.setattr(schema, "MIGRATIONS", plant(tmp_path, expand()))
 
 
 def test_fresh_home_gets_a_database_for_its_owner_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -94,7 +75,7 @@ def test_schema_behind_the_code_is_exit_10_until_upgraded(command_line: CommandL
 
     assert before.code == Exit.NO_DATABASE
     assert "hint: despensa db upgrade" in before.stderr
-    assert "to 9999" in upgraded.stderr
+    assert f"to {planted_revision(1)}" in upgraded.stderr
     assert after.code == Exit.DONE
 
 

@@ -1,6 +1,6 @@
 """The first schema: tables, append-only guards, the entry view, the journal's head.
 
-When: pre deploy. Why: everything stands on it.
+Why: everything stands on it.
 """
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+PHASE = "expand"
 
 
 def upgrade() -> None:

@@ -1,6 +1,6 @@
 """Outside issuers: which programme has one, what was called, and what it answered.
 
-When: pre deploy. Why: workers record an intent before each call and its answer after it.
+Why: workers record an intent before each call and its answer after it.
 """
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+PHASE = "expand"
 
 #: Rows of these are evidence: never updated, never deleted.
 APPEND_ONLY = ("intent", "answer")

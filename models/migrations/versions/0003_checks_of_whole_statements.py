@@ -2,7 +2,7 @@
 
 On PostgreSQL only; SQLite gets the one check that it did not have.
 
-When: pre deploy. Why: PostgreSQL checks a foreign key row by row, in a statement of its own that also locks, and so
+Why: PostgreSQL checks a foreign key row by row, in a statement of its own that also locks, and so
 rewrites, the row that is pointed at. That was two thirds of what a voucher cost (tests/benchmarks/README.md). What the
 two foreign keys promised is kept, and more: no voucher stands before its run is released, and neither a line of a
 released run nor a household goes away. What a superuser switches off, or a temporary table hides, is not checked.
@@ -22,6 +22,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+PHASE = "expand"
 
 LINES_PER_RUN = 10_000_000
 

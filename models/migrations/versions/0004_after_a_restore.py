@@ -1,6 +1,6 @@
 """What a restored database must know: where it lies, whether it may pay, what it forgot.
 
-When: pre deploy. Why: a database that was restored has forgotten payments. It pays nothing until `db restored` has
+Why: a database that was restored has forgotten payments. It pays nothing until `db restored` has
 compared it with the logs; then runs that it forgot wait for a person, and an outside issuer is asked first.
 """
 
@@ -13,6 +13,7 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+PHASE = "expand"
 
 
 def upgrade() -> None:
