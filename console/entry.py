@@ -20,6 +20,8 @@ from models.errors import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from models.log import Log
     from models.settings import Settings
     from models.storage import Database
@@ -42,11 +44,11 @@ class Entry:
 
 
 @contextmanager
-def entry(*, service: str = "despensa", to_stdout: bool = False) -> Iterator[Entry]:
+def entry(*, service: str = "despensa", to_stdout: bool = False, log_file: Path | None = None) -> Iterator[Entry]:
     """Settings read, database there and at this code's schema, log open. Closes them again.
 
-    Raises Misconfigured (exit 2) and NoDatabase (exit 10). `to_stdout` is for worker and scheduler, whose log is
-    their standard output.
+    Raises Misconfigured (exit 2) and NoDatabase (exit 10). `to_stdout` is for services, whose log is their standard
+    output; `log_file` comes before that and before the settings.
     """
     from models.log import Log
     from models.schema import require_current
@@ -57,7 +59,8 @@ def entry(*, service: str = "despensa", to_stdout: bool = False) -> Iterator[Ent
     database = Database(settings.database)
     try:
         require_current(database)
-        with nullcontext(Log.to_stdout(service)) if to_stdout else Log.to_file(settings.log, service) as log:
+        in_file = log_file or (None if to_stdout else settings.log)
+        with Log.to_file(in_file, service) if in_file else nullcontext(Log.of_service(service, file=None)) as log:
             yield Entry(settings, database, log)
     finally:
         database.close()

@@ -64,7 +64,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "store resend": ("despensa store resend TIJ-01",),
     "store secret": ("despensa store secret TIJ-01", "despensa store secret TIJ-01 --rotate"),
     "worker": ("despensa worker", "despensa worker --processes 4 --threads 8"),
-    "scheduler": ("despensa scheduler", "despensa scheduler --once"),
+    "scheduler": (
+        "despensa scheduler",
+        "despensa scheduler --once",
+        "despensa scheduler --log-file /var/log/despensa/scheduler.jsonl",
+    ),
     "simulate": ("despensa simulate stores", "despensa simulate issuer"),
     "simulate stores": (
         "despensa simulate stores --fault 'TIJ-01=error:2'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Six hours: a month of the whole programme takes minutes. Source: design.md, Exit codes.
 TIMEOUT_S = 21_600
+LOG_FILE = typer.Option(None, help="Log to this file instead; it may be renamed at any time, and is made again.")
 
 
 def start(
@@ -59,6 +61,7 @@ def start(
 
 def scheduler(
     once: bool = typer.Option(False, help="Do all that is due once, and end: for a timer."),
+    log_file: Path | None = LOG_FILE,
 ) -> int:
     """The long-lived loop: plan, release, dispatch, sweep, close and seal whatever is due. Logs to standard output."""
     from console.exposure import begin_watching, open_exposure
@@ -70,7 +73,7 @@ def scheduler(
     from scheduler.tick import PLANNERS
 
     since = datetime.now(UTC)
-    with entry(service="despensa-scheduler", to_stdout=True) as desk:
+    with entry(service="despensa-scheduler", to_stdout=True, log_file=log_file) as desk:
         embedded = not desk.settings.distributed
         planners = 1 if once or embedded else PLANNERS
         exposure = None if once else open_exposure(desk)
@@ -93,6 +96,7 @@ def scheduler(
 def worker(
     processes: int = typer.Option(1, min=1, max=64, help="Processes of this host."),
     threads: int = typer.Option(0, max=64, help="Threads of each process; default DESPENSA_WORKER_THREADS."),
+    log_file: Path | None = LOG_FILE,
 ) -> int:
     """Credit vouchers and tell stores until SIGTERM. Any number, on any number of hosts. Logs to standard output."""
     from models.keys import KINDS, load_keys
@@ -112,7 +116,7 @@ def worker(
     database.close()  # each process opens its own
     for kind in KINDS:
         load_keys(settings.keys, kind)
-    return serve(settings, processes=processes, threads=threads or settings.worker_threads)
+    return serve(settings, processes=processes, threads=threads or settings.worker_threads, log_file=log_file)
 
 
 def _stop_when_told(ticker: Ticker) -> None:

@@ -48,8 +48,13 @@ class Log:
             sink.close()
 
     @classmethod
-    def to_stdout(cls, service: str) -> Log:
-        """For the worker and the scheduler, until the process ends: whoever runs them collects their output."""
+    def of_service(cls, service: str, *, file: Path | None) -> Log:
+        """For the worker and the scheduler, until the process ends: to `file`, as `to_file` does, where one is given.
+
+        Without one to standard output, which whoever runs them collects.
+        """
+        if file is not None:
+            return cls(Sink(file), service)
         sys.stdout.flush()
         # Its own descriptor: Dramatiq replaces sys.stdout in a worker by a pipe without a buffer.
         return cls(Sink(None), service)

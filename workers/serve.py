@@ -34,6 +34,7 @@ from workers.watchdog import Watchdog
 if TYPE_CHECKING:
     from models.exposition import Endpoint
 
+SERVICE = "despensa-worker"
 SEEN_EVERY_S = 60
 #: A consumer asks many times in it; a Redis that is away is noticed within seconds.
 ANSWERED_WITHIN_S = 10
@@ -50,6 +51,8 @@ _master = 0
 _endpoint: "Endpoint | None" = None
 #: Where the figures of all processes lie meanwhile.
 _folder: Path | None = None
+#: The log of all processes; None is standard output.
+_log_file: Path | None = None
 
 
 def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedisBroker) -> Workplace:
@@ -73,16 +76,20 @@ def worker_broker(
     return make_broker(client, namespace=settings.namespace, middleware=middleware)
 
 
-def serve(settings: Settings, *, processes: int, threads: int) -> int:
+def serve(settings: Settings, *, processes: int, threads: int, log_file: Path | None) -> int:
     """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md.
 
     Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it. Raises
-    Misconfigured where the port for metrics is taken, or the health file cannot be touched.
+    Misconfigured where the port for metrics is taken or the health file cannot be touched, OSError where the log
+    cannot be opened.
     """
     health.begin(settings.health_file)
     require_answer(redis_client(settings.redis_url))
-    global _master, _endpoint, _folder  # noqa: PLW0603  # forked into each worker, which must know whose child it is
-    _master = os.getpid()
+    global _master, _endpoint, _folder, _log_file  # noqa: PLW0603  # forked into each worker, which must know whose child it is
+    _master, _log_file = os.getpid(), log_file
+    if log_file is not None:
+        with Log.to_file(log_file, SERVICE):  # refused here, once, and not in every process
+            pass
     if settings.metrics_port is None:
         return _run(processes, threads)
     with kept_in_files() as _folder:
@@ -113,7 +120,7 @@ def start() -> None:
     settings = read_settings()
     database = Database(settings.database)
     require_current(database)
-    log = Log.to_stdout("despensa-worker")
+    log = Log.of_service(SERVICE, file=_log_file)
     metrics = None
     if _endpoint is not None:
         from prometheus_client import CollectorRegistry
@@ -139,7 +146,7 @@ def expose() -> None:
     registry = CollectorRegistry()
     registry.register(KeptFiles(_folder))
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(BuildInfo(Log.to_stdout("despensa-worker")))
+    registry.register(BuildInfo(Log.of_service(SERVICE, file=_log_file)))
     _endpoint.serve(registry)
 
 

@@ -41,7 +41,7 @@ def test_line_cut_short_on_standard_output_in_a_file_spoils_no_other(
     """A service's output may be a file, as under systemd's `append:`, and all its processes write there."""
     path = tmp_path / "out.jsonl"
     monkeypatch.setattr(os, "dup", lambda _descriptor: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
-    log, other = Log.to_stdout("test"), Log.to_stdout("other")
+    log, other = Log.of_service("test", file=None), Log.of_service("other", file=None)
     log.observe(BrokerUnreachable(error="a"))
     for each in (log, other):
         with room_for(path.stat().st_size + 50), pytest.raises(OSError, match="too large"):

@@ -36,7 +36,7 @@ def test_workers_have_no_middleware_but_ours() -> None:
     """A retry of Dramatiq's is lost where Redis refuses it; its time limit falls between an answer and its commit."""
     settings = Settings(home=Path("/nowhere"), database_url="", redis_url="", namespace="unit")
 
-    broker = worker_broker(embedded_client(), settings, Log.to_stdout("unit"))
+    broker = worker_broker(embedded_client(), settings, Log.of_service("unit", file=None))
 
     assert [type(each) for each in broker.middleware] == [Watchdog, AttemptLog]
 
