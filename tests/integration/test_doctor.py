@@ -1,5 +1,6 @@
 """`doctor`: what it finds, and what it says to do about it. It changes nothing."""
 
+import os
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,19 @@ def test_log_folder_that_cannot_be_one_is_a_failure(command_line: CommandLine, t
 
     assert outcome.code == MISUSED_IN[profile]
     assert f"{tmp_path / 'file'} cannot be written" in outcome.stdout
+
+
+def test_log_that_goes_to_a_pipe_needs_no_folder(command_line: CommandLine, tmp_path: Path) -> None:
+    """In a pod every command's log is the pod's output."""
+    os.mkfifo(tmp_path / "output")
+    command_line.set({"DESPENSA_LOG_FILE": str(tmp_path / "output")})
+
+    check = found(command_line)["log folder"]
+
+    assert (check["state"], check["detail"]) == (
+        "ok",
+        f"{tmp_path / 'output'} is a pipe: whoever reads it keeps the log",
+    )
 
 
 def test_what_was_not_seen_lately_is_a_warning_until_it_is_seen(
