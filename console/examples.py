@@ -4,6 +4,7 @@
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("despensa demo", "despensa doctor", "despensa run start"),
     "demo": ("despensa demo", "despensa demo --families 5000 --seed 7"),
+    "rehearse": ("despensa rehearse", "despensa rehearse store", "despensa rehearse store --check"),
     "doctor": ("despensa doctor", "despensa doctor --json"),
     "config": ("despensa config show", "despensa config check"),
     "config show": ("despensa config show", "despensa config show --json"),
@@ -95,7 +96,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 #: The root's commands, as operators think of them. Source: design.md, The command.
 PANELS: dict[str, tuple[str, ...]] = {
-    "Try it": ("demo", "simulate"),
+    "Try it": ("demo", "rehearse", "simulate"),
     "Set up": ("doctor", "config", "db", "keys", "import"),
     "The month": ("run", "voucher"),
     "Money": ("fund", "statement", "report", "certificate"),

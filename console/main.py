@@ -16,6 +16,7 @@ from console.doctor import doctor
 from console.entry import translated
 from console.examples import PANELS, epilog
 from console.intake import import_
+from console.rehearsal.command import rehearse
 from console.start import scheduler, worker
 from models.errors import Exit
 
@@ -68,6 +69,7 @@ app = typer.Typer(
     help="Credits humanitarian vouchers to families in many cities, every month, exactly once.",
 )
 app.command("demo")(demo)
+app.command("rehearse")(rehearse)
 app.command("doctor")(doctor)
 app.add_typer(config.app, name="config", cls=Group)
 app.add_typer(database.app, name="db", cls=Group)

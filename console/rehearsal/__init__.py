@@ -1,0 +1,1 @@
+"""`despensa rehearse`: the likeliest troubles, produced on a small installation of their own, to practise on."""

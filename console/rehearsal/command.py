@@ -1,0 +1,55 @@
+"""The command `despensa rehearse`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import typer
+
+from console.entry import echo, note
+from models.errors import Exit, Misconfigured, RefusedInput
+
+#: In the system's temporary folder, where nothing of an installation lies.
+FOLDER = "despensa-rehearsal"
+
+
+def rehearse(
+    trouble: str = typer.Argument("", help="Which one; without it they are listed."),
+    check: bool = typer.Option(False, "--check", help="Whether it is mended: exit 0 if so, 1 if not."),
+    folder: Path | None = typer.Option(None, help="Where to work; default despensa-rehearsal in the temporary folder."),
+) -> int:
+    """Practise: make one of the likeliest troubles on a small installation of invented families, and mend it."""
+    from console.rehearsal.site import Site
+    from console.rehearsal.troubles import TROUBLES, find
+
+    if not trouble:
+        from console.tables import echo_table
+
+        echo_table(("trouble", "what you notice"), [(each.name, each.title) for each in TROUBLES])
+        note("begin: despensa rehearse TROUBLE")
+        return Exit.DONE
+    chosen = find(trouble)
+    if chosen is None:
+        names = ", ".join(each.name for each in TROUBLES)
+        raise RefusedInput(f"there is no trouble {trouble!r} to rehearse", hint=f"one of: {names}")
+    site = Site((folder or Path(tempfile.gettempdir()) / FOLDER).absolute() / trouble)
+    if check:
+        if not site.database.exists():
+            raise Misconfigured(f"{trouble} was not begun in {site.home}", hint=f"despensa rehearse {trouble}")
+        remains = chosen.remains(site)
+        echo(f"not yet: {remains}" if remains else "mended")
+        return Exit.FAILED if remains else Exit.DONE
+    if site.home.exists():
+        if not site.database.exists():
+            raise RefusedInput(f"{site.home} is there, and is no rehearsal", hint="choose another --folder")
+        shutil.rmtree(site.home)  # begun before: begin anew
+    note(f"making it in {site.home}")
+    chosen.make(site)
+    echo(chosen.title)
+    echo(f"look      {chosen.look}")
+    echo(f"read      deploy/RUNBOOK.md, {chosen.section}")
+    echo(f"work with DESPENSA_HOME={site.home} ./despensa …   its files: {site.programme}")
+    echo(f"mended?   ./despensa rehearse {trouble} --check" + (f" --folder {folder}" if folder else ""))
+    return Exit.DONE
