@@ -47,7 +47,7 @@ def cases(
     from models.case_groups import list_groups
     from models.cases import LIST_CASES
 
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         choice = find_choice(tx, run=run, location=location, cycle=cycle, reason=reason, waiting=waiting)
         groups = list_groups(tx, choice, closed_too=all_) if as_json or not each else []
         rows: list[dict[str, object]] = []
@@ -111,7 +111,7 @@ def retry(
 
     if not (run or location or cycle or case):
         raise Misconfigured("say which cases", hint="name a run, --location, --cycle or --case: despensa run cases")
-    with entry() as desk:
+    with entry(while_held=dry_run) as desk:
         with desk.database.reading() as tx:
             choice = find_choice(
                 tx, run=run, location=location, cycle=cycle, reason=reason, error=error, waiting=waiting, case=case

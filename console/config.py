@@ -85,7 +85,7 @@ def show(
 
 @app.command()
 def check(as_json: bool = JSON) -> int:
-    """Whether settings, keys, database, schema and Redis are as they must be. Exit 2, 10 or 11 if not."""
+    """Whether settings, keys, database, schema and Redis are as they must be. Exit 2, 10, 11 or 13 if not."""
     checks = list(run_checks())
     if as_json:
         echo_json({"ok": outcome(checks) == Exit.DONE, "checks": [as_json_object(each) for each in checks]})
@@ -103,7 +103,7 @@ def run_checks() -> Iterator[Check]:
         settings = read_settings()
         # A URL that nobody can read is a wrong setting, not a server that is away.
         with open_database(settings):
-            _redis_client(settings).close()
+            redis_of(settings).close()
     except DespensaError as error:
         yield failed("settings", error)
         return
@@ -270,13 +270,29 @@ def _database_checks(settings: Settings) -> Iterator[Check]:
     reached = attempt("database", connect)
     yield reached
     if reached.state == "ok":
-        yield attempt("schema", compare)
+        compared = attempt("schema", compare)
+        yield compared
+        if compared.state == "ok":
+            yield _custody_check(settings)
+
+
+def _custody_check(settings: Settings) -> Check:
+    """Whether the database is the one that it was, by its place and by what was kept of its journal."""
+    from console.entry import kept_head
+    from models.custody import COMPARE, examine
+
+    with open_database(settings) as database, kept_head(settings) as kept:
+        found = examine(database, kept)
+    if found.reason:
+        return Check("custody", "failed", f"nothing is paid: {found.reason}", COMPARE, Exit.BOOKS_DISAGREE)
+    kept_text = f"kept up to {found.kept_seq}" if found.kept_seq else "not kept yet"
+    return Check("custody", "ok", f"the database is whole: its journal is at {found.head_seq}, {kept_text}")
 
 
 def _redis_answers(settings: Settings) -> str:
     from models.broker import require_answer
 
-    client = _redis_client(settings)
+    client = redis_of(settings)
     try:
         require_answer(client)
     finally:
@@ -284,7 +300,7 @@ def _redis_answers(settings: Settings) -> str:
     return mask(settings.redis_url)
 
 
-def _redis_client(settings: Settings) -> Redis:
+def redis_of(settings: Settings) -> Redis:
     """Not connected yet. Raises Misconfigured where its URL cannot be read; embedded, any client does."""
     from models.broker import redis_client
 
@@ -321,6 +337,7 @@ def _default_text(name: str, default: object, environment: dict[str, str]) -> st
         "database_url": f"{home}/despensa.sqlite3",
         "log_file": f"{home}/log/despensa.jsonl",
         "keys_dir": f"{home}/keys",
+        "head_file": f"{home}/journal-head",
     }
     if name in derived:
         return derived[name]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What `doctor` looks at, in the order of its lines. A line that means nothing in an installation is left out.
 CHECKS = (
-    "settings", "keys", "home folder", "disk space", "log folder", "database", "schema", "database version",
+    "settings", "keys", "home folder", "disk space", "log folder", "database", "schema", "custody", "database version",
     "database durability", "database connections", "clock skew", "time-zone data", "time zones", "Redis",
     "Redis version", "Redis policy", "Redis persistence", "Redis memory", "Redis clock skew", "links", "schedulers",
     "workers", "reference key", "late slots", "undelivered notices",
@@ -68,7 +68,7 @@ def examine() -> Iterator[Check]:
     from models.settings import read_settings
 
     basic = list(run_checks())
-    yield from (check for check in basic if check.name not in {"database", "schema", "redis"})
+    yield from (check for check in basic if check.name not in {"database", "schema", "custody", "redis"})
     if basic[0].state != "ok":
         return
     settings = read_settings()
@@ -76,7 +76,7 @@ def examine() -> Iterator[Check]:
     yield _disk(settings)
     yield _log_folder(settings)
     states = {check.name: check.state for check in basic}
-    yield from (check for check in basic if check.name in {"database", "schema"})
+    yield from (check for check in basic if check.name in {"database", "schema", "custody"})
     answers, usable = states["database"] == "ok", states.get("schema") == "ok"
     if answers:
         yield from database_checks(settings, usable=usable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from models.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.kept_head import KeptHead
     from models.log import Log
     from models.settings import Settings
     from models.storage import Database
@@ -44,12 +45,16 @@ class Entry:
 
 
 @contextmanager
-def entry(*, service: str = "despensa", to_stdout: bool = False, log_file: Path | None = None) -> Iterator[Entry]:
-    """Settings read, database there and at this code's schema, log open. Closes them again.
+def entry(
+    *, service: str = "despensa", to_stdout: bool = False, log_file: Path | None = None, while_held: bool = False
+) -> Iterator[Entry]:
+    """Settings read, database there, at this code's schema and whole, log open. Closes them again.
 
-    Raises Misconfigured (exit 2) and NoDatabase (exit 10). `to_stdout` is for services, whose log is their standard
-    output; `log_file` comes before that and before the settings.
+    Raises Misconfigured (exit 2), NoDatabase (exit 10), and Restored (exit 13). `to_stdout` is for services, whose log
+    is their standard output; `log_file` comes before that and before the settings. `while_held` is for what neither
+    pays nor plans nor changes what will be: it goes on with a database that was restored, and says so.
     """
+    from models.custody import require_whole
     from models.log import Log
     from models.schema import require_current
     from models.settings import read_settings
@@ -61,9 +66,33 @@ def entry(*, service: str = "despensa", to_stdout: bool = False, log_file: Path 
         require_current(database)
         in_file = log_file or (None if to_stdout else settings.log)
         with Log.to_file(in_file, service) if in_file else nullcontext(Log.of_service(service, file=None)) as log:
+            with kept_head(settings, with_redis=not while_held) as kept:
+                _tell_if_held(database, kept) if while_held else require_whole(database, kept, tell=log.observe)
             yield Entry(settings, database, log)
     finally:
         database.close()
+
+
+@contextmanager
+def kept_head(settings: Settings, *, with_redis: bool = True) -> Iterator[KeptHead]:
+    """The kept head of an installation. Redis is asked only where it matters: it may be away, which takes seconds."""
+    from models.kept_head import KeptHead
+
+    if not (with_redis and settings.distributed):
+        yield KeptHead.in_file(settings)
+        return
+    from console.config import redis_of
+
+    with closing(redis_of(settings)) as client:
+        yield KeptHead.of(settings, client)
+
+
+def _tell_if_held(database: Database, kept: KeptHead) -> None:
+    from models.custody import COMPARE, find_reason
+
+    reason = find_reason(database, kept)
+    if reason:
+        note(f"warning: nothing is paid from {database.name}: {reason}\nhint: {COMPARE}")
 
 
 def echo(text: str = "") -> None:

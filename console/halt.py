@@ -44,7 +44,7 @@ def pause(
     from models.states import RunState
     from scheduler.pause import pause as pause_run
 
-    with entry() as desk:
+    with entry(while_held=True) as desk:
         runs = _choose(desk, run=run, location=location, all_=all_, states=(RunState.RELEASED,))
         refused = for_each_run(desk, runs, lambda tx, run_id: pause_run(tx, run_id, reason=reason))
         paused = _without(runs, refused)

@@ -147,6 +147,10 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "run_id": 3, "run": "2026-12/08037", "location": "08037", "cases": 41, "returned_minor": 33_989_000,
     }),
     "books.disagreed": ("2026-12-05T19:05:12.008416Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
+    "database.held": ("2026-12-05T19:20:00.310275Z", SCHEDULER, {
+        "reason": "its journal ends at 20, and was at 27 already: it was restored, or lost its end", "head_seq": 20,
+        "kept_seq": 27,
+    }),
 }  # fmt: skip
 
 

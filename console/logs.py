@@ -161,7 +161,7 @@ def emit(
 
     if to_seq is not None and to_seq < from_seq:
         raise RefusedInput(f"--to {to_seq} is before --from {from_seq}")
-    with entry(to_stdout=True) as desk, _ending_quietly():
+    with entry(to_stdout=True, while_held=True) as desk, _ending_quietly():
         if emit_again(desk.database, desk.log, from_seq=from_seq, to_seq=to_seq) == 0:
             note(f"nothing is sealed from seq {from_seq} on")
 
@@ -194,7 +194,7 @@ def _require_readable(paths: list[Path], *, follow: bool) -> None:
 def _compare(found: Verification) -> int:
     from console.log_verify import compare
 
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         return compare(tx, found)
 
 

@@ -32,7 +32,7 @@ def plan(
     from scheduler.preview import preview
 
     month = parse_cycle(cycle)
-    with entry() as desk:
+    with entry(while_held=dry_run) as desk:
         with desk.database.reading() as tx:
             chosen = only_programme(tx, programme or None)
             code = find_location(tx, location).code if location else ""

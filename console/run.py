@@ -34,7 +34,7 @@ def list_(
     """Every run, newest cycle last."""
     from models.runs import find_location, parse_cycle
 
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         code = find_location(tx, location).code if location else ""
         summaries = _summaries(tx, cycle=str(parse_cycle(cycle)) if cycle else "", location_code=code)
     _show(summaries, as_json=as_json)
@@ -54,7 +54,7 @@ def status(
 
     if watch and as_json:
         raise RefusedInput("--watch is for people", hint="without it, --json says how things are")
-    with entry() as desk:
+    with entry(while_held=True) as desk:
         if watch:
             from console.watch import watch as watch_runs
 
@@ -98,7 +98,7 @@ def discard(run: str = RUN, yes: bool = YES) -> None:
     from models.runs import find_run
     from scheduler.discard import discard as discard_plan
 
-    with entry() as desk:
+    with entry(while_held=True) as desk:
         with desk.database.reading() as tx:
             found = find_run(tx, run)
         _confirm_run(found, "Discard the plan of", yes=yes)
@@ -113,7 +113,7 @@ def reconcile(as_json: bool = JSON) -> int:
     from models.reconcile import names_of_checks
     from scheduler.books_watch import reconcile_and_tell
 
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         differences = reconcile_and_tell(tx, desk.log)
     if as_json:
         echo_json({"agrees": not differences, "differences": [each.as_json() for each in differences]})

@@ -133,7 +133,7 @@ def _secrets() -> dict[str, list[str]]:
     from models.tables import Store
     from workers.notify import secrets_of
 
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         keys = load_keys(desk.settings.keys, "webhook")
         return {store.id: secrets_of(store, keys=keys, now=tx.now) for store in tx.list(Store)}
 

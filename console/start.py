@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from console.entry import Entry, echo_json, entry, note
+from console.entry import Entry, echo_json, entry, kept_head, note
 from models.deadlines import LEASE_S
 from models.errors import Exit, Misconfigured, RefusedByState
 
@@ -99,11 +99,13 @@ def worker(
     log_file: Path | None = LOG_FILE,
 ) -> int:
     """Credit vouchers and tell stores until SIGTERM. Any number, on any number of hosts. Logs to standard output."""
+    from models.custody import require_whole
     from models.keys import KINDS, load_keys
+    from models.log import Log
     from models.schema import require_current
     from models.settings import read_settings
     from models.storage import Database
-    from workers.serve import serve
+    from workers.serve import SERVICE, serve
 
     settings = read_settings()
     if not settings.distributed:
@@ -113,6 +115,8 @@ def worker(
         )
     database = Database(settings.database)
     require_current(database)
+    with kept_head(settings) as kept:
+        require_whole(database, kept, tell=Log.of_service(SERVICE, file=log_file).observe)
     database.close()  # each process opens its own
     for kind in KINDS:
         load_keys(settings.keys, kind)

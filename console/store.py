@@ -26,7 +26,7 @@ def list_(as_json: bool = JSON) -> None:
     from models.columns import instant_text
     from models.handover import list_stores
 
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         stores, now = list_stores(tx), tx.now
     rows = [
         {
@@ -61,7 +61,7 @@ def test_(store: str = STORE, as_json: bool = JSON) -> int:
     from workers.notify import secrets_of
     from workers.stores.webhook import Delivered, Envelope, deliver, encode
 
-    with entry() as desk:
+    with entry(while_held=True) as desk:
         keys = load_keys(desk.settings.keys, "webhook")
         with desk.database.reading() as tx:
             found = get_store(tx, store)
@@ -125,7 +125,7 @@ def secret(
     from models.keys import load_keys
     from workers.notify import secrets_of
 
-    with entry() as desk:
+    with entry(while_held=not rotate) as desk:
         keys = load_keys(desk.settings.keys, "webhook")
         with desk.database.reading() as tx:
             found, now = get_store(tx, store), tx.now

@@ -26,6 +26,7 @@ def ticking(
     Raises BrokerUnreachable where Redis does not answer, Misconfigured where a key is missing.
     """
     from models.broker import embedded_client, redis_client, require_answer
+    from models.kept_head import KeptHead
     from scheduler.tick import Ticker
     from workers.actors import declare
     from workers.serve import embedded_workers, worker_broker, workplace
@@ -41,5 +42,6 @@ def ticking(
             if workers:
                 stack.enter_context(embedded_workers(broker))
         yield Ticker(
-            entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, planners=planners, seals=seals
+            entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, planners=planners,
+            kept=KeptHead.of(settings, client), seals=seals,
         )  # fmt: skip

@@ -28,7 +28,7 @@ def show(
     from models.keys import parse_voucher_number
 
     disbursement_id = parse_voucher_number(number)
-    with entry() as desk, desk.database.reading() as tx:
+    with entry(while_held=True) as desk, desk.database.reading() as tx:
         life = find_life(tx, disbursement_id)
     if life is None:
         raise NotFound(f"there is no voucher {number} in {desk.database.name}", hint="despensa run list")

@@ -11,6 +11,7 @@ DespensaError              something an operator must act on; carries its exit c
 ├─ BrokerUnreachable       Redis does not answer
 ├─ AnotherCommandAtWork    another `db` command holds the schema
 └─ BooksDisagree           an invariant of the books is broken: stop and look
+   └─ Restored             the database was restored, or copied, and not compared with the logs since
 
 Messages name the thing, the fact and the next step, and never a personal value.
 """
@@ -127,3 +128,7 @@ class BooksDisagree(DespensaError):
     """An invariant of the books is broken."""
 
     exit_code = Exit.BOOKS_DISAGREE
+
+
+class Restored(BooksDisagree):
+    """The database was restored, or copied: it has forgotten payments, and pays nothing until `db restored`."""

@@ -562,6 +562,21 @@ class TickFailed(Observed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseHeld(Observed):
+    """The database was restored, or copied: nothing is paid from it until `db restored`. By whoever notices, and ends.
+
+    `kept_seq` is the furthest head of the journal that was kept outside the database, 0 without one.
+    """
+
+    NAME: ClassVar[str] = "database.held"
+    LEVEL: ClassVar[str] = "error"
+
+    reason: str
+    head_seq: int
+    kept_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BooksReconciled(Observed):
     """Every balance was compared with its rows: by `run reconcile`, or by a scheduler, at most once an hour."""
 

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from models import deadlines
+from models import custody, deadlines
 from models.errors import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, AnotherCommandAtWork, NoDatabase, RefusedByState
 from models.sightings import SEEN_WITHIN_S, list_older
 from models.storage import Database, Query, describe
@@ -157,6 +157,8 @@ def upgrade(database: Database, *, contract: bool = False) -> tuple[str | None, 
                     _refuse_older(database, step)
                 _apply(database, connection, step)
                 after = step.revision
+            with database.transaction() as tx:
+                custody.fill_place(tx)
     except OperationalError as error:
         raise NoDatabase(
             f"the database {database.name} does not answer: {type(error.orig).__name__}",

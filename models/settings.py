@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         Field(description="Folder of the key files, and of issuers' tokens; the same files on every host."),
         About("worker, `run start`, `voucher`, `store`, `keys`", derived="{home}/keys"),
     ] = None
+    head_file: Annotated[
+        Path | None,
+        Field(description="Where whoever seals keeps the journal's head, outside the database."),
+        About("scheduler, `run start`; compared by all that pays", derived="{home}/journal-head"),
+    ] = None
     batch_lines: Annotated[
         int,
         Field(ge=1, le=10_000, description="Lines of a batch, fixed at plan."),
@@ -162,6 +167,11 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """The folder of the key files."""
         return self.keys_dir or self.home / "keys"
+
+    @property
+    def head(self) -> Path:
+        """The file of the kept head of the journal."""
+        return self.head_file or self.home / "journal-head"
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:

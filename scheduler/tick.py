@@ -14,13 +14,14 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from models import health
+from models import custody, health
 from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, Slot, local_cycle, slots_within_reach
-from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall, UnknownZone
+from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall, Restored, UnknownZone
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
 from models.events import Observed, RunBlocked, SchedulerSeen, TickFailed
 from models.journal import append
+from models.kept_head import KeptHead
 from models.log import Log
 from models.runs import BLOCK_RUN, of_run
 from models.sightings import roll_call, see
@@ -99,6 +100,7 @@ class Ticker:
     clock: Callable[[], datetime]
     batch_lines: int
     planners: int  #: cities that are planned at a time
+    kept: KeptHead
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -112,7 +114,10 @@ class Ticker:
     _seen_at: datetime | None = None
 
     def tick(self) -> TickResult:
-        """Do all that should happen now. Raises only for faults of the program, never for one run's trouble."""
+        """Do all that should happen now. Raises only for faults of the program, never for one run's trouble.
+
+        And Restored, where the database is not the one that it was: neither half does anything then.
+        """
         return self.work(self.decide())
 
     def decide(self) -> TickResult:
@@ -121,6 +126,8 @@ class Ticker:
         now = self.clock()
         looks = _is_over(self._looked_at, now=now)
         with suppress(_Stopping):
+            if not self._is_whole(result):
+                return result
             if looks:
                 self._looked_at = now
                 self._each("sweep", runs_ahead_of_time, wake, result, "ended")
@@ -137,7 +144,8 @@ class Ticker:
         """The steps that follow released runs: dispatch, sweep, close, seal. May run beside `decide`, in a thread."""
         result = result or TickResult()
         with suppress(_Stopping):
-            self._follow(result)
+            if self._is_whole(result):
+                self._follow(result)
         return result
 
     def _follow(self, result: TickResult) -> None:
@@ -156,7 +164,17 @@ class Ticker:
             with self._step("seal", result):
                 while seal(self.database):
                     pass
+                with self.database.reading() as tx:
+                    head = custody.get_head(tx)
+                self.kept.keep(head)
                 result.sealed += emit(self.database, self.log)
+
+    def _is_whole(self, result: TickResult) -> bool:
+        """Whether the database is the one that it was. Where it does not say, nothing is begun: the next tick asks."""
+        with self._step("custody", result):
+            custody.require_whole(self.database, self.kept, tell=self.log.observe)
+            return True
+        return False
 
     def _places(self, result: TickResult, *, now: datetime) -> list[Place]:
         """Where to plan. A location whose time zone is lost is left out, and said, so that the others go on."""
@@ -291,6 +309,8 @@ class Ticker:
             raise _Stopping
         try:
             yield
+        except Restored:
+            raise
         except BrokerUnreachable as error:
             result.broker_down = True
             result.errors.append(error)

@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from models import schema
 from models.storage import Database, sqlite_url
 from tests import servers
+from tests.copies import create_copy, drop_copy
 from tests.faults import report
 from tests.installation import Installation
 
@@ -112,10 +113,8 @@ def database_url(profile: str, request: pytest.FixtureRequest, tmp_path: Path) -
         return
     server = request.getfixturevalue("postgresql")
     name = f"test_{abs(hash(request.node.nodeid)):x}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        yield url_of(server, name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield create_copy(server, name)
+    drop_copy(server, name)
 
 
 @pytest.fixture
@@ -130,12 +129,10 @@ def database(database_url: str) -> Iterator[Database]:
 def postgresql_database(postgresql: str, request: pytest.FixtureRequest) -> Iterator[Database]:
     """For what can only be shown on PostgreSQL: row locks, two sessions at a time."""
     name = f"test_{abs(hash(request.node.nodeid)):x}"
-    with psycopg.connect(postgresql, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        database = Database(url_of(postgresql, name))
-        yield database
-        database.close()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    database = Database(create_copy(postgresql, name))
+    yield database
+    database.close()
+    drop_copy(postgresql, name)
 
 
 @pytest.fixture

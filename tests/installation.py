@@ -10,6 +10,7 @@ import orjson
 from dramatiq.broker import MessageProxy
 
 from models.broker import SafeRedisBroker, embedded_client, redis_client
+from models.kept_head import KeptHead
 from models.keys import init_keys, token_path
 from models.log import Log
 from models.messages import Message, arguments
@@ -86,7 +87,7 @@ class Installation:
         """As a scheduler process has it; with one planner its steps come in the same order each time."""
         return Ticker(
             self.database, self.broker, self.log, self.clock, batch_lines=self.batch_lines, planners=planners,
-            seals=True,
+            kept=KeptHead.of(self.settings, self.broker.client), seals=True,
         )  # fmt: skip
 
     def receive(self, message: Message) -> None:

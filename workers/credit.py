@@ -46,10 +46,11 @@ AWAY_ERRORS = (OperationalError, InterfaceError, NoConnectionFree)
 PLACE_ERRORS = (*AWAY_ERRORS, InternalError, ProgrammingError, DespensaError, OSError, MemoryError)
 
 TAKE_BATCH = Query("""
--- take_batch: own an open batch without a live lease, and count the attempt; of which run it is
+-- take_batch: own an open batch without a live lease, and count the attempt; of which run it is. Everything that pays,
+-- calls of an issuer too, begins here: a database that was restored gives nothing
 UPDATE batch SET token = :token, lease_until = :lease_until, attempts = attempts + 1
 WHERE id = :batch_id AND state = 'open' AND attempts < :takes_max AND next_attempt_at <= :now
-  AND (lease_until IS NULL OR lease_until < :now)
+  AND (lease_until IS NULL OR lease_until < :now) AND EXISTS (SELECT 1 FROM custody WHERE held = '')
 RETURNING run_id
 """)
 

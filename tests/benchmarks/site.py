@@ -16,6 +16,7 @@ from models.keys import init_keys
 from models.storage import Database
 from tests import servers
 from tests.conftest import url_of
+from tests.copies import create_copy, drop_copy
 from tests.ledger import assert_books_agree, count, count_credited
 from tests.processes import children_of, end, peak_bytes_of, start_python, stat_of
 from tests.waiting import until
@@ -69,16 +70,15 @@ class Site:
         """A copy of a database, by its name; after a checkpoint, so that each begins with the same work ahead."""
         self._made += 1
         name = f"bench_{self._made}"
+        url = create_copy(self.postgresql.url, name, template=template)
         with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
             connection.execute("CHECKPOINT")
-        database = Database(url_of(self.postgresql.url, name))
+        database = Database(url)
         try:
             yield name, database
         finally:
             database.close()
-            with self.connect() as connection:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            drop_copy(self.postgresql.url, name)
 
     def cpu_s(self) -> float:
         """Processor time of PostgreSQL so far, in all its processes, ended ones too."""
@@ -119,6 +119,8 @@ class Crew:
                 "DESPENSA_DATABASE_URL": url_of(site.postgresql.url, name),
                 "DESPENSA_REDIS_URL": site.redis_url,
                 "DESPENSA_NAMESPACE": name.replace("_", "-"),
+                # Of this database alone: the next one in this home folder has not forgotten its journal.
+                "DESPENSA_HEAD_FILE": str(site.folder / "home" / f"{name}.journal-head"),
             },
             [],
         )

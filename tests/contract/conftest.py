@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 
-import psycopg
 import pytest
 from sqlalchemy import update
 
 from models.storage import Database
 from models.tables import Programme
 from tests.builders import CITIES, a_programme, families, families_due, vouchers_of
-from tests.conftest import url_of
+from tests.copies import create_copy, drop_copy
 from tests.fakes import FakeStore
 from tests.installation import Installation
 from tests.scraping import exposing, scrape, value_of
@@ -26,18 +25,16 @@ def scrapes(
 ) -> Iterator[dict[str, str]]:
     """The text of a scrape, by service: a month that was credited, and one that waits for its approval."""
     name = f"scrapes_{worker_id}"
-    with psycopg.connect(postgresql, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        url = url_of(postgresql, name)
-        home = tmp_path_factory.mktemp("scrapes") / "home"
-        with (
-            closing(Database(url)) as database,
-            FakeStore.open() as store,
-            Installation.open(home, database, database_url=url, redis_url=redis_url, namespace=name.replace("_", "-"))
-            as installation,
-        ):  # fmt: skip
-            yield _scrape(installation, store)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    url = create_copy(postgresql, name)
+    home = tmp_path_factory.mktemp("scrapes") / "home"
+    with (
+        closing(Database(url)) as database,
+        FakeStore.open() as store,
+        Installation.open(home, database, database_url=url, redis_url=redis_url, namespace=name.replace("_", "-"))
+        as installation,
+    ):  # fmt: skip
+        yield _scrape(installation, store)
+    drop_copy(postgresql, name)
 
 
 def _scrape(installation: Installation, store: FakeStore) -> dict[str, str]:

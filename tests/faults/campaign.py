@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Self
 
 import orjson
-import psycopg
 
 from models import schema
 from models.journal import GENESIS, hash_of_line
@@ -24,6 +23,7 @@ from models.storage import Database, sqlite_url
 from models.tables import Case, Disbursement, Enrolment, Household, Intent, Notice, Programme, Run, Voucher
 from tests.builders import CITIES, TIJUANA, a_programme, an_issuer, families
 from tests.commands import ROOT
+from tests.copies import create_copy, drop_copy
 from tests.fakes import FakeStore
 from tests.faults.life import NOT_OVER, Life, request
 from tests.faults.report import Row
@@ -183,16 +183,9 @@ class Stage:
         return self._create(stack, f"{prefix}_{self._number}", template=f"{prefix}_prepared")
 
     def _create(self, stack: ExitStack, name: str, *, template: str) -> str:
-        from tests.conftest import url_of
-
-        def drop() -> None:
-            with psycopg.connect(self._server, autocommit=True) as connection:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-        with psycopg.connect(self._server, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        stack.callback(drop)
-        return url_of(self._server, name)
+        url = create_copy(self._server, name, template=template)
+        stack.callback(drop_copy, self._server, name)
+        return url
 
 
 @dataclass(slots=True)
