@@ -273,17 +273,26 @@ def _apply(database: Database, connection: Connection, step: Step) -> None:
 def _alone(database: Database) -> Iterator[Connection]:
     """A connection to migrate on, and nobody else does meanwhile."""
     with _file_lock(database), database.engine.connect() as connection:
-        if database.dialect == "postgresql":
-            driver: Any = connection.connection.driver_connection  # models.postgresql's
-            driver.deadline_s += deadlines.LONG_STATEMENT_S
-            connection.detach()  # closed at the end, not given back: settings and lock end with it, however it ends
-            for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                connection.execute(text(f"SET {name} = '{deadlines.LONG_STATEMENT_S}s'"))
-            connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_MS}ms'"))
-            if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": DB_COMMAND_LOCK}).scalar_one():
-                raise _at_work()
-            connection.commit()
-        yield connection
+        if database.dialect == "sqlite":
+            yield connection
+            return
+        try:
+            _prepare(connection)
+            yield connection
+        finally:
+            connection.invalidate()  # not given back to the pool: its settings and its lock end with it
+
+
+def _prepare(connection: Connection) -> None:
+    """Take the lock of `db` commands for this session; long statements are allowed it, but no long wait for a table."""
+    driver: Any = connection.connection.driver_connection  # models.postgresql's
+    driver.deadline_s += deadlines.LONG_STATEMENT_S
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET {name} = '{deadlines.LONG_STATEMENT_S}s'"))
+    connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_MS}ms'"))
+    if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": DB_COMMAND_LOCK}).scalar_one():
+        raise _at_work()
+    connection.commit()
 
 
 @contextmanager
