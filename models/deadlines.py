@@ -43,6 +43,22 @@ SHUTDOWN_S = 20
 #: TimeoutStopSec of systemd, terminationGracePeriodSeconds of Kubernetes: then SIGKILL, which loses seconds.
 STOP_S = 30
 
+#: What whoever deploys has to match, by name: for deploy/SETTINGS.md.
+TO_MATCH = {
+    "STOP_S": (
+        "How long a supervisor waits between SIGTERM and SIGKILL, at least: `TimeoutStopSec=` of systemd, "
+        "`terminationGracePeriodSeconds` of Kubernetes, `stop_grace_period` of Compose."
+    ),
+    "SHUTDOWN_S": "A worker or scheduler that was told to end has ended within this; less than the time above.",
+    "STATEMENT_S": "Every session sets it itself: a pooler between must pass `options` of a connection on.",
+    "DATABASE_S": "No proxy before PostgreSQL may cut a silent connection sooner.",
+    "LONG_STATEMENT_S": "Planning and importing a whole location is one statement; no proxy may cut it sooner.",
+    "REDIS_S": "A Redis that takes longer counts as away.",
+    "ISSUER_CALL_S": "An issuer must answer within this; what comes later is asked for again by its reference.",
+    "STORE_CALL_S": "And a store.",
+    "LEASE_S": "So long a killed worker's batch waits for another.",
+}
+
 #: Linux's monotonic clock stands still in suspend; this one does not.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
