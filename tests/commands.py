@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +35,11 @@ def despensa(*words: str, environment: Mapping[str, str], within_s: float = LIMI
     return end(start(*words, environment=environment), within_s=within_s)
 
 
-def start(*words: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-    """Begin a command. Only what the test says of DESPENSA_* is set."""
+def start(*words: str, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    """Begin a command. Only what the test says of DESPENSA_* is set. `prefix` is a command that becomes it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "console.main", *words],
+        [*prefix, sys.executable, "-m", "console.main", *words],
         cwd=ROOT,
         env={**inherited, "COLUMNS": "200", **environment},
         stdin=subprocess.DEVNULL,

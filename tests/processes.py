@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,20 +12,24 @@ from tests.commands import ROOT
 
 
 def start_service(
-    *words: str, environment: Mapping[str, str], log: Path, python_path: str = ""
+    *words: str, environment: Mapping[str, str], log: Path, python_path: str = "", prefix: Sequence[str] = ()
 ) -> "subprocess.Popen[bytes]":
     """A service of despensa, as `start_python` starts it."""
-    return start_python("-m", "console.main", *words, environment=environment, log=log, python_path=python_path)
+    module = ("-m", "console.main")
+    return start_python(*module, *words, environment=environment, log=log, python_path=python_path, prefix=prefix)
 
 
 def start_python(
-    *words: str, environment: Mapping[str, str], log: Path, python_path: str = ""
+    *words: str, environment: Mapping[str, str], log: Path, python_path: str = "", prefix: Sequence[str] = ()
 ) -> "subprocess.Popen[bytes]":
-    """A Python program with only these DESPENSA_*, its log in a file. What lies on `python_path` comes first."""
+    """A Python program with only these DESPENSA_*, its log in a file. What lies on `python_path` comes first.
+
+    `prefix` is a command that becomes the program, on another host, say.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
     with log.open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, *words], cwd=ROOT,
+            [*prefix, sys.executable, *words], cwd=ROOT,
             env={**inherited, **environment, "PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip

@@ -12,11 +12,11 @@ POLL_S = 0.01
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and forwards, in a thread of its own. Modes may change at any time."""
+    """Listens and forwards, in a thread of its own. Modes may change at any time."""
 
-    def __init__(self, target: str | int) -> None:
-        """`target` is the path of a Unix socket, or a port of this host."""
-        self._target = target
+    def __init__(self, target: str | int, *, address: str = "127.0.0.1") -> None:
+        """`target` is the path of a Unix socket, or a port of this host. It listens on `address`."""
+        self._target, self._address = target, address
         self._mode = "pass"
         self._delay_s = 0.0
         self._content = b""
@@ -30,7 +30,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server: asyncio.Server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server: asyncio.Server = self._do(asyncio.start_server(self._serve, self._address, 0))
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
