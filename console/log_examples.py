@@ -146,6 +146,29 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "run.cancelled": ("2026-12-05T18:00:24.951206Z", SCHEDULER, {
         "run_id": 3, "run": "2026-12/08037", "location": "08037", "cases": 41, "returned_minor": 33_989_000,
     }),
+    "database.restored": ("2026-12-05T18:20:00.500316Z", COMMAND, {
+        "kept_seq": 25, "forgotten_seq": 25,
+        "forgotten_hash": "f61c8f7f03f3dd67cba31b1eb1b4bb1d3c5fd56a7b45ed3b0d2b6b6bbf2b3f0e",
+        "forgotten_from": "2026-12-01T17:16:41.220069Z", "forgotten_cycle": "2026-12", "missing": 0, "lost_runs": 1,
+        "lost_vouchers": 41, "paused_runs": 1, "discarded_runs": 0,
+    }),
+    "run.lost": ("2026-12-05T18:20:00.500316Z", COMMAND, {
+        "run_id": 4, "run": "2026-12/28027", "location": "28027", "planned": 41, "planned_minor": 33_989_000,
+        "credited": 41, "credited_minor": 33_989_000, "exported": 1,
+        "file_digests": "c0ffee11d5a3b4f6978890a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5",
+    }),
+    "run.remembered": ("2026-12-05T18:20:00.500316Z", COMMAND, {
+        "run_id": 5, "run": "2026-12/28022", "location": "28022", "halted": True, "credited": 12,
+        "credited_minor": 9_948_000, "exported": 0,
+    }),
+    "run.recovered": ("2026-12-05T18:41:07.118250Z", COMMAND, {
+        "run_id": 4, "run": "2026-12/28027", "location": "28027", "vouchers": 41, "amount_minor": 33_989_000,
+        "files": 1,
+    }),
+    "run.disowned": ("2026-12-05T18:44:51.620483Z", COMMAND, {
+        "run_id": 6, "run": "2026-12/05025", "location": "05025", "credited": 8, "credited_minor": 6_632_000,
+        "exported": 0,
+    }),
     "books.disagreed": ("2026-12-05T19:05:12.008416Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
     "database.held": ("2026-12-05T19:20:00.310275Z", SCHEDULER, {
         "reason": "its journal ends at 20, and was at 27 already: it was restored, or lost its end", "head_seq": 20,

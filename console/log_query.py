@@ -50,6 +50,12 @@ DROP_REPEATED = """
 -- drop_repeated: each sealed line counts once
 DELETE FROM log WHERE seq IS NOT NULL AND rowid NOT IN (SELECT MIN(rowid) FROM log WHERE seq IS NOT NULL GROUP BY seq)
 """
+DROP_VOID = """
+-- drop_void: what restored backups have forgotten counts nowhere, wherever the line that says so stands
+DELETE FROM log WHERE seq IS NOT NULL AND EXISTS (
+    FROM (SELECT kept_seq, forgotten_seq FROM log WHERE event = 'database.restored' AND seq IS NOT NULL) r
+    WHERE log.seq > r.kept_seq AND log.seq <= r.forgotten_seq)
+"""
 #: In this order: what is locked cannot be opened again.
 SHUT = (
     "SET TimeZone = 'UTC'",
@@ -67,6 +73,7 @@ class Answer:
     rows: Iterator[tuple[object, ...]]
     repeated: int  #: sealed lines that were there more than once and count once
     torn: list[Place] = field(default_factory=list)
+    void: int = 0  #: sealed lines that restored backups have forgotten: they are left out
 
 
 def columns() -> dict[str, str]:
@@ -90,6 +97,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, paths: Sequence[Path]) 
     connection.execute("CREATE TABLE log (" + ", ".join(f'"{name}" {kind}' for name, kind in types.items()) + ")")
     torn = read_files(connection, _insert(types), paths, _read_as(types))
     repeated = _drop_repeated(connection)
+    (void,) = connection.execute(DROP_VOID).fetchall()[0]
     for statement in SHUT:
         connection.execute(statement)
     try:
@@ -101,7 +109,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, paths: Sequence[Path]) 
         first = connection.fetchmany(ROWS_AT_ONCE)  # what fails, fails before anything is printed
     except duckdb.Error as error:
         raise _refused(error) from None
-    return Answer(names, _rows(connection, first), repeated, torn)
+    return Answer(names, _rows(connection, first), repeated, torn, int(void))
 
 
 def plain(value: Any) -> object:

@@ -22,11 +22,12 @@ COLUMNS = {
     **dict.fromkeys(("event", "hash", "run", "programme", "location", "cycle", "state", "currency"), "VARCHAR"),
     "outcome": "VARCHAR",
     **dict.fromkeys(("seq", "run_id", "part", "late", "planned", "planned_minor"), "JSON"),
-    **dict.fromkeys(("credited", "credited_minor", "cases", "notices"), "JSON"),
+    **dict.fromkeys(("credited", "credited_minor", "cases", "notices", "kept_seq", "forgotten_seq"), "JSON"),
 }
 
 #: What an event's line must carry to be counted.
 NEEDED = {
+    "database.restored": ("kept_seq", "forgotten_seq"),
     "run.planned": ("run_id", "part", "late", "planned", "planned_minor"),
     "run.cancelled": ("run_id", "cases", "notices"),
     "run.retried": ("run_id", "cases", "state"),
@@ -45,7 +46,7 @@ SELECT whole(seq) AS seq, hash, event, whole(run_id) AS run_id, run, programme, 
        state, CASE CAST(late AS VARCHAR) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END AS late,
        whole(planned) AS planned, whole(planned_minor) AS planned_minor, currency, whole(credited) AS credited,
        whole(credited_minor) AS credited_minor, whole(cases) AS cases, whole(notices) AS notices, outcome,
-       filename AS file
+       whole(kept_seq) AS kept_seq, whole(forgotten_seq) AS forgotten_seq, filename AS file
 FROM read_json($files, format = 'newline_delimited', columns = $columns, compression = $compression,
                ignore_errors = $ignore_errors, filename = TRUE)
 WHERE seq IS NOT NULL
@@ -73,7 +74,8 @@ CREATE_LINE = """
 CREATE TABLE line (
     seq BIGINT, hash VARCHAR, event VARCHAR, run_id BIGINT, run VARCHAR, programme VARCHAR, location VARCHAR,
     cycle VARCHAR, part BIGINT, state VARCHAR, late BOOLEAN, planned BIGINT, planned_minor BIGINT, currency VARCHAR,
-    credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR, file VARCHAR)
+    credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR,
+    kept_seq BIGINT, forgotten_seq BIGINT, file VARCHAR)
 """
 CREATE_COUNTED = f"-- create_counted: empty, as no line is kept yet\nCREATE TABLE counted AS FROM line {COUNT}"
 COUNT_FILES = f"""
@@ -99,6 +101,19 @@ CREATE TABLE sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line
 COUNT_SEALED = f"""
 -- count_sealed: instead of what was counted straight from the files
 TRUNCATE counted; INSERT INTO counted FROM sealed {COUNT}
+"""
+
+COUNT_RESTORES = """
+-- count_restores: lines that say that a backup was restored
+SELECT COALESCE(SUM(lines), 0) FROM counted WHERE event = 'database.restored'
+"""
+
+COUNT_VALID = f"""
+-- count_valid: instead of all lines those that no restore has voided, wherever its own line stands
+TRUNCATE counted;
+INSERT INTO counted FROM (
+    FROM sealed s WHERE NOT EXISTS (
+        FROM sealed r WHERE r.event = 'database.restored' AND s.seq > r.kept_seq AND s.seq <= r.forgotten_seq)) {COUNT}
 """
 
 FIND_CONFLICT = """
@@ -151,7 +166,8 @@ FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved'
                            WHEN 'run.paused' THEN 'paused'
                            WHEN 'run.stopped' THEN 'cancelled' WHEN 'run.cancelled' THEN 'cancelled'
                            WHEN 'run.retried' THEN state WHEN 'run.completed' THEN state END AS moved_to
-      FROM counted WHERE run_id IS NOT NULL)
+      FROM counted
+      WHERE run_id IS NOT NULL AND event NOT IN ('run.lost', 'run.disowned', 'run.recovered'))  -- of no plan's course
 GROUP BY run_id HAVING COUNT(*) FILTER (WHERE event = 'run.discarded') = 0
 ORDER BY cycle, location, part, run_id
 """
@@ -164,6 +180,7 @@ class LogTotals:
     from_seq: int = 0  #: the first place in the files; runs planned before it are not shown
     as_of_seq: int = 0
     repeated: int = 0  #: lines that said again what another said
+    void: int = 0  #: lines that restored backups have forgotten: they do not count
     summaries: list[RunSummary] = field(default_factory=list)
     torn: list[Place] = field(default_factory=list)
 
@@ -180,7 +197,7 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
             connection.execute(statement)
         totals.torn = read_files(connection, COUNT_FILES, paths, COLUMNS)
         totals.from_seq, totals.as_of_seq, places, lines, incomplete = _row(connection, GET_SPAN)
-        if lines > places or incomplete:
+        if lines > places or incomplete or _row(connection, COUNT_RESTORES) != (0,):
             first, last = totals.from_seq, totals.as_of_seq
             totals.torn = _count_carefully(connection, paths)
             # Again, since a log may have grown between the two readings.
@@ -191,6 +208,9 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
         totals.repeated = lines - places
         if places and totals.as_of_seq - totals.from_seq + 1 != places:
             _refuse_gaps(connection)
+        if _row(connection, COUNT_RESTORES) != (0,):
+            connection.execute(COUNT_VALID)
+            totals.void = places - _row(connection, GET_SPAN)[2]
         totals.summaries = _summaries(connection, from_seq=totals.from_seq)
     return totals
 

@@ -20,6 +20,7 @@ import orjson
 from console.log_hosts import RollCall
 from models.errors import NotFound, RefusedInput
 from models.journal import GENESIS, hash_of_line
+from models.restores import RESTORED, Restore, is_void, list_restores
 from models.storage import Query, Tx
 
 Line = dict[str, int | str | bool | None]
@@ -132,6 +133,7 @@ class Verification:
     faults: list[Fault] = field(default_factory=list)
     torn: list[Place] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    restores: list[Restore] = field(default_factory=list)  #: that the lines tell of, in the order of their places
     lost_heads: list[str] = field(default_factory=list)  #: hashes that somebody kept, and no line has
     roll_call: RollCall = field(default_factory=RollCall)
 
@@ -164,6 +166,9 @@ class Verification:
             "from_genesis": self.from_genesis,
             "faults": [fault.as_json() for fault in self.faults],
             "missing": [gap.as_json() for gap in self.gaps],
+            "restores": [
+                {"kept_seq": restore.kept_seq, "forgotten_seq": restore.forgotten_seq} for restore in self.restores
+            ],
             "lost_heads": self.lost_heads,
             "missing_hosts": [absence.as_json() for absence in self.roll_call.absences()],
         }
@@ -196,11 +201,14 @@ def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
     found.lines, found.first_seq, found.last_seq = len(hashes), min(hashes), max(hashes)
     found.hash = hashes[found.last_seq]
     missing: set[int] = set()
+    restores: dict[int, Restore] = {}
     for sealed in _read_sealed(paths):
         if sealed.seq not in hashes:
             continue  # written since the first reading
         for gap in around.get(sealed.seq, ()):
             gap.hear(sealed.line)
+        if sealed.line["event"] == RESTORED:
+            restores[sealed.seq] = _restore(sealed)
         if sealed.seq == found.first_seq:
             found.first = found.first or sealed
         if sealed.seq == found.last_seq:
@@ -212,6 +220,7 @@ def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
         elif sealed.seq not in missing:
             missing.add(sealed.seq)
             found.add(sealed, f"the line before it, seq {sealed.seq - 1}, is missing")
+    found.restores = [restores[seq] for seq in sorted(restores)]
     return found
 
 
@@ -226,7 +235,9 @@ def compare(tx: Tx, found: Verification) -> int:
         if first_seal is not None:
             found.add(found.first, found.first.refusal(str(first_seal.prev_hash)))
         last_seal = tx.first(FIND_SEAL, seq=found.last_seq)
-        if last_seal is None:
+        if last_seal is None and is_void(found.last_seq, list_restores(tx)):
+            pass  # it was forgotten by a restored backup, as the database knows
+        elif last_seal is None:
             found.add(found.last, f"the database has sealed no more than seq {head.seq}: was an older backup restored?")
         elif last_seal.hash != found.hash:
             found.add(found.last, "its hash is not the one in the database")
@@ -297,6 +308,13 @@ def _read_sealed(paths: Sequence[Path]) -> Iterator[Sealed]:
         for place, line in read_lines(path):
             if "seq" in line:
                 yield Sealed(int(line["seq"] or 0), line, place)
+
+
+def _restore(sealed: Sealed) -> Restore:
+    try:
+        return Restore.of(sealed.line)
+    except (KeyError, AssertionError):
+        raise _refused(sealed.place, "it does not say what was restored") from None
 
 
 def _gaps(places: Sequence[int]) -> list[Gap]:

@@ -86,6 +86,8 @@ def totals(files: list[Path] = FILES, as_json: bool = JSON) -> None:
     _note_torn(found.torn)
     if found.from_seq > 1:
         note(f"these files begin at seq {found.from_seq}: runs that were over before it are not shown")
+    if found.void:
+        note(f"{found.void} lines were forgotten by a restored backup: they do not count")
     if as_json:
         echo_json({**runs_as_json(found.summaries), "from_seq": found.from_seq, "as_of_seq": found.as_of_seq})
         return
@@ -116,6 +118,8 @@ def query(
         _note_torn(answer.torn)
         if answer.repeated:
             note(f"{answer.repeated} sealed lines are repeated; each counts once")
+        if answer.void:
+            note(f"{answer.void} sealed lines were forgotten by a restored backup, and are left out")
         (echo_json_rows if as_json else echo_csv if as_csv else echo_rows)(answer)
 
 
@@ -201,6 +205,9 @@ def _compare(found: Verification) -> int:
 def _tell(found: Verification) -> None:
     echo(f"lines     {found.lines}, seq {found.first_seq} to {found.last_seq}; {found.repeated} repeated")
     echo(f"unsealed  {found.unsealed} operational lines, which nothing proves")
+    for restore in found.restores:
+        void = restore.forgotten_seq - restore.kept_seq
+        echo(f"restored  after seq {restore.kept_seq}; {void} lines up to {restore.forgotten_seq} do not count")
     echo(f"hash      {found.hash}")
     echo("proven    " + ("from the first line of the log" if found.from_genesis else _anchor(found)))
 

@@ -402,6 +402,84 @@ class SecretRotated(Journalled):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseRestored(Journalled):
+    """A restored backup goes on. Every line after kept_seq up to forgotten_seq is void, wherever this line stands."""
+
+    NAME: ClassVar[str] = "database.restored"
+    LEVEL: ClassVar[str] = "warning"
+
+    kept_seq: int  #: the last place that the backup had
+    forgotten_seq: int  #: the last place that the logs had
+    forgotten_hash: str  #: of the line there
+    forgotten_from: str  #: since when payments may be forgotten
+    forgotten_cycle: str  #: of months up to this one
+    missing: int  #: places in between that no file had
+    lost_runs: int
+    lost_vouchers: int  #: of these runs, by the logs
+    paused_runs: int  #: that a person had halted
+    discarded_runs: int  #: whose plan a person had discarded, and that are discarded again
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLost(OfRun):
+    """The logs know this run, a restored backup does not. Its programme waits until a person says what was paid."""
+
+    NAME: ClassVar[str] = "run.lost"
+    LEVEL: ClassVar[str] = "error"
+
+    planned: int
+    planned_minor: int
+    credited: int  #: by the logs
+    credited_minor: int
+    currency: str
+    exported: int  #: hand-over files that were written of it, by the logs
+    file_digests: str  #: of these, with spaces between
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRemembered(OfRun):
+    """A restored backup has this run as a plan; by the logs it was released. It cannot be discarded any more."""
+
+    NAME: ClassVar[str] = "run.remembered"
+    LEVEL: ClassVar[str] = "warning"
+
+    halted: bool  #: a person had paused or cancelled it, or resolved a case: it is paused as soon as it is released
+    credited: int  #: by the logs
+    credited_minor: int
+    currency: str
+    exported: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecovered(OfRun):
+    """A lost run was entered again from its hand-over files. The events of its course follow."""
+
+    NAME: ClassVar[str] = "run.recovered"
+    LEVEL: ClassVar[str] = "warning"
+
+    vouchers: int
+    amount_minor: int
+    currency: str
+    files: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDisowned(OfRun):
+    """A person showed that nothing of a lost run was handed over: its families are planned anew."""
+
+    NAME: ClassVar[str] = "run.disowned"
+    LEVEL: ClassVar[str] = "warning"
+
+    credited: int  #: by the logs
+    credited_minor: int
+    currency: str
+    exported: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSeen(Observed):
     """Every minute, by each scheduler, with a roll-call: whose lines are missing here is found by it."""
 

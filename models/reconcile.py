@@ -9,6 +9,7 @@ import orjson
 
 from models.columns import instant_text
 from models.journal import GENESIS, chain_hash
+from models.restores import follow, list_restores
 from models.storage import Query, Tx
 
 #: Differences shown of each check: whoever has more has enough to look at.
@@ -214,7 +215,9 @@ def _journal_against_vouchers(tx: Tx) -> list[Difference]:
 
 
 def _chain(tx: Tx) -> list[Difference]:
-    seq, prev_hash = 0, GENESIS
+    """Unbroken but for what restores have left out, behind which it goes on from the logs' last hash."""
+    restores = list_restores(tx)
+    seq, prev_hash = follow(0, GENESIS, restores)
     for row in tx.stream(LIST_SEALS):
         expected = chain_hash(
             prev_hash, seq=seq + 1, event=row.event, timestamp=instant_text(row.recorded_at),
@@ -222,7 +225,7 @@ def _chain(tx: Tx) -> list[Difference]:
         )  # fmt: skip
         if (row.seq, row.prev_hash, row.hash) != (seq + 1, prev_hash, expected):
             return [Difference(f"seal {seq + 1}", expected, f"{row.seq}: {row.hash}")]
-        seq, prev_hash = seq + 1, row.hash
+        seq, prev_hash = follow(seq + 1, row.hash, restores)
     head = tx.one(GET_HEAD)
     head_hash = head.hash if head.seq else GENESIS
     return [] if (head.seq, head_hash) == (seq, prev_hash) else [Difference("seal head", str(seq), str(head.seq))]

@@ -16,6 +16,8 @@ from models.storage import Database, Query
 
 #: Events sealed in one transaction, lines written between two syncs.
 CHUNK = 1000
+#: Beyond every place.
+SEQ_MAX = 2**63 - 1
 
 LOCK_HEAD = Query("""
 -- lock_head: the last seal; one sealer at a time
@@ -43,9 +45,9 @@ GET_EMITTED = Query(
 )
 
 LIST_SEALED = Query("""
--- list_sealed: sealed events from a place on, in order
+-- list_sealed: sealed events between two places, in order; there are none where a restored backup has left some out
 SELECT s.seq, s.hash, j.event, j.level, j.recorded_at, j.fields FROM seal s JOIN journal j ON j.id = s.journal_id
-WHERE s.seq > :after_seq ORDER BY s.seq LIMIT :limit
+WHERE s.seq > :after_seq AND s.seq <= :to_seq ORDER BY s.seq LIMIT :limit
 """)
 
 MARK_EMITTED = Query("""
@@ -96,13 +98,9 @@ def emit(database: Database, log: Log) -> int:
 
 
 def emit_again(database: Database, log: Log, *, from_seq: int, to_seq: int | None = None) -> int:
-    """Write sealed events once more, anywhere, up to `to_seq` or the end; marks nothing. Returns how many."""
+    """Write sealed events once more, anywhere, up to `to_seq` or the end; marks nothing. Returns how many places."""
     after_seq = from_seq - 1
-    while to_seq is None or after_seq < to_seq:
-        limit = CHUNK if to_seq is None else min(CHUNK, to_seq - after_seq)
-        last_seq = _write(database, log, after_seq=after_seq, limit=limit)
-        if last_seq == after_seq:
-            break
+    while (last_seq := _write(database, log, after_seq=after_seq, to_seq=to_seq or SEQ_MAX)) > after_seq:
         after_seq = last_seq
     return after_seq - (from_seq - 1)
 
@@ -114,10 +112,10 @@ def sealed_line(row: Row[Any], log: Log) -> Line:
     return {**head, **orjson.loads(row.fields), "seq": row.seq, "hash": row.hash}
 
 
-def _write(database: Database, log: Log, *, after_seq: int, limit: int = CHUNK) -> int:
+def _write(database: Database, log: Log, *, after_seq: int, to_seq: int = SEQ_MAX) -> int:
     """One chunk of lines, on the disk when this returns. Returns the last place written, or `after_seq`."""
     with database.reading() as tx:
-        rows = tx.all(LIST_SEALED, after_seq=after_seq, limit=limit)
+        rows = tx.all(LIST_SEALED, after_seq=after_seq, to_seq=to_seq, limit=CHUNK)
     for row in rows:
         log.write(sealed_line(row, log))
     if rows:

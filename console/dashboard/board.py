@@ -8,6 +8,7 @@ from console.dashboard.follow import Follower
 from console.dashboard.lines import Foreign, Line, Torn, parse
 from console.dashboard.told import Told
 from console.dashboard.traffic import Traffic
+from models.restores import RESTORED, Restore, is_void
 
 
 class Board:
@@ -18,6 +19,7 @@ class Board:
         self.chain = Chain()
         self.told = Told()
         self.traffic = Traffic()
+        self.restored: dict[int, tuple[Line, Restore]] = {}  #: by the place of its line
         self.last_line: tuple[float, str] = (0.0, "")
         self.version = 0  #: another one wherever something may have changed
         self.failure = ""  #: the type of the error that the last reading ended with
@@ -61,10 +63,17 @@ class Board:
         return changed
 
     def _take(self, lines: list[Line]) -> None:
-        """In the order of their places. What comes late, from another host's file, has all of it told once more."""
-        if lines and lines[0].seq < self._taken_seq:
+        """In the order of their places. What comes late, from another host's file, has all of it told once more.
+
+        So has a restored backup: what it forgot does not count any more.
+        """
+        restored = {line.seq: (line, Restore.of(line.fields)) for line in lines if line.event == RESTORED}
+        self.restored |= restored
+        if lines and (restored or lines[0].seq < self._taken_seq):
             self.told = Told()
             lines = [self.chain.lines[seq] for seq in sorted(self.chain.lines)]
+        restores = [restore for _, restore in self.restored.values()]
         for line in lines:
-            self.told.take(line)
+            if not is_void(line.seq, restores):
+                self.told.take(line)
             self._taken_seq = line.seq

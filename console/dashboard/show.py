@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from console.dashboard.board import Board
 from console.dashboard.told import CaseTold, NoticeTold, RunTold
 from console.dashboard.traffic import ErrorKey, ErrorTold
-from console.dashboard.views import VIEWS_SCHEMA, CaseGroup, CaseRow, ErrorClass, File, Head, Missing, Notice
+from console.dashboard.views import VIEWS_SCHEMA, CaseGroup, CaseRow, ErrorClass, File, Head, Missing, Notice, Restored
 from models.calendar import LATE_AFTER
 from models.columns import instant_text, parse_instant
 from models.log import installed_version
@@ -19,7 +19,7 @@ SILENT_AFTER_S = 120
 MISSING_AFTER_S = 300
 #: Instances that nobody has heard of for a day are of no interest: hosts come and go.
 FORGOTTEN_AFTER_S = 86_400
-CASES_SHOWN, MISSING_SHOWN = 20, 20
+CASES_SHOWN, MISSING_SHOWN, RESTORED_SHOWN = 20, 20, 5
 SAFE_WORD = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]{0,80}")
 
 
@@ -46,6 +46,7 @@ def show_head(board: Board, *, now: datetime) -> Head:
         last_seq=chain.last_seq,
         gaps=chain.gaps(),
         faults=chain.faults(),
+        restored=show_restored(board),
         books="unknown" if not books_at else "differ" if differences else "agree",
         books_at=books_at,
         books_differences=differences,
@@ -59,6 +60,18 @@ def show_head(board: Board, *, now: datetime) -> Head:
         cases_waiting=waiting,
         stores_failing=sum(failures_in_row(board, store) > 0 for store in traffic.stores),
     )
+
+
+def show_restored(board: Board) -> list[Restored]:
+    """The newest first."""
+    told = [board.restored[seq] for seq in sorted(board.restored, reverse=True)][:RESTORED_SHOWN]
+    return [
+        Restored(
+            line.timestamp, restore.forgotten_seq - restore.kept_seq, restore.kept_seq, restore.forgotten_seq,
+            line.fields["lost_runs"],
+        )
+        for line, restore in told
+    ]  # fmt: skip
 
 
 def missing_slots(board: Board, *, now: datetime) -> set[tuple[str, str, str]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from console.dashboard.lines import Line
 
+#: Of runs that a restored backup does not have: they are in no plan's course.
+OF_NO_PLAN = frozenset({"run.lost", "run.disowned", "run.recovered"})
 #: Where nobody has said it.
 NO_ZONE = "UTC"
 
@@ -173,7 +175,7 @@ class Told:
         if line.event == "slot.expected":
             self._expect(line)
         run_id = line.fields.get("run_id")
-        if type(run_id) is not int:
+        if type(run_id) is not int or line.event in OF_NO_PLAN:
             return
         if line.event == "run.planned":
             self._plan(line)

@@ -31,6 +31,17 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """A backup was restored, and has forgotten events: they do not count."""
+
+    at: str
+    forgotten: int  #: events
+    kept_seq: int  #: the last one that it had
+    forgotten_seq: int  #: the last one that it forgot
+    lost_runs: int  #: that it did not have; each waits for a person, or did
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """An instance that a scheduler has seen, and of which the files have no line since."""
 
@@ -65,6 +76,7 @@ class Head:
     last_seq: int  #: the last sealed line; beyond to_seq where lines are missing
     gaps: list[Gap]
     faults: list[Fault]
+    restored: list[Restored]  #: newest first
     books: str  #: agree, differ, unknown: what `run reconcile` last said in the log
     books_at: str
     books_differences: int

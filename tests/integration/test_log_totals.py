@@ -640,6 +640,10 @@ def test_every_event_that_changes_a_run_is_counted() -> None:
         "batch.split",
         "notice.created",
         "vouchers.exported",
+        "run.lost",
+        "run.remembered",
+        "run.recovered",
+        "run.disowned",
     }
 
 

@@ -87,6 +87,9 @@ function troubles(head) {
     ...(head.missing_more > 0 ? [["missing-too", t("more.troubles", { n: head.missing_more })]] : []),
     ...some(unreadable, "file", (file) => sentence("trouble.unreadable", { file: logText(file.name) })),
     ...(head.books === "differ" ? [["books", signed("bad", sentence("trouble.books", { n: head.books_differences, at: instant(head.books_at), command: h("code", null, "despensa run reconcile") }))]] : []),
+    ...head.restored.map((each) => [`restored-${each.forgotten_seq}`, signed("note", sentence("trouble.restored", {
+      n: each.forgotten, at: instant(each.at), first: each.kept_seq + 1, last: each.forgotten_seq,
+    }))]),
     ...(head.from_seq > 1 ? [["from", signed("note", t("trouble.from", { seq: head.from_seq }))]] : []),
   ];
 }

@@ -35,6 +35,7 @@ export const EN = {
   "last_line": "Last line {age}",
   "last_line.none": "No line yet",
   "last_line.silent": "The log is silent: more than {limit} have passed",
+  "trouble.restored": { "one": "{n} event was forgotten by a restore at {at}: {first}. It does not count.", "other": "{n} events were forgotten by a restore at {at}: {first} to {last}. They do not count." },
   "trouble.gap": { "one": "{n} event is missing: {first}. No file has it.", "other": "{n} events are missing: {first} to {last}. No file has them." },
   "trouble.fault": "Event {seq} cannot be trusted: {rule}.",
   "trouble.missing": "{instance} ({role}): its lines are missing since {since}. A scheduler last saw it on {seen}. Is its file here?",

@@ -35,6 +35,7 @@ export const ES = {
   "last_line": "Última línea {age}",
   "last_line.none": "Aún no hay ninguna línea",
   "last_line.silent": "La bitácora calla: pasaron más de {limit}",
+  "trouble.restored": { "one": "Una restauración olvidó {n} evento el {at}: el {first}. No cuenta.", "other": "Una restauración olvidó {n} eventos el {at}: del {first} al {last}. No cuentan." },
   "trouble.gap": { "one": "Falta {n} evento: el {first}. Ningún archivo lo tiene.", "other": "Faltan {n} eventos: del {first} al {last}. Ningún archivo los tiene." },
   "trouble.fault": "El evento {seq} no es de fiar: {rule}.",
   "trouble.missing": "{instance} ({role}): faltan sus líneas desde {since}. Un planificador lo vio por última vez el {seen}. ¿Está aquí su archivo?",
