@@ -96,7 +96,9 @@ def test_each_debian_package_that_is_missing_is_installed(monkeypatch: pytest.Mo
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("wrapper", loader))  # type: ignore[arg-type]
     loader.exec_module(module)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert set(module.DEBIAN_PACKAGES) == {"postgresql", "redis-server", "prometheus", "lnav", "chromium"}
+    assert set(module.DEBIAN_PACKAGES) == {
+        "postgresql", "redis-server", "prometheus", "lnav", "logrotate", "chromium", "systemd",
+    }  # fmt: skip
 
     answers = []
     for missing in (None, *module.DEBIAN_PACKAGES):
