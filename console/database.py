@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from console.entry import echo, echo_json, note
 from models.errors import Exit
 
-app = typer.Typer(no_args_is_help=True, help="The database: create, upgrade, check.")
+app = typer.Typer(no_args_is_help=True, help="The database: create, upgrade, check, go on after a restore.")
 
 
 @app.command()
@@ -72,6 +74,34 @@ def check(as_json: bool = typer.Option(False, "--json", help="One JSON object on
         note("hint: stop all commands, and restore the last backup")
         return Exit.FAILED
     return Exit.DONE
+
+
+@app.command()
+def restored(
+    files: list[Path] = typer.Argument(
+        metavar="FILE", help="Every log file since the backup was made, of all hosts, in any order, plain or packed."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be done, and change nothing."),
+    incomplete: bool = typer.Option(False, "--incomplete", help="Go on though lines are lost for good: all runs wait."),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> int:
+    """Go on with a restored backup: compare it with the logs, and let it pay again. Stop everything else before.
+
+    It learns from the logs what it has forgotten: no number is given twice, halted runs are halted again, an outside
+    issuer is asked about every line that may have been sent, and closed-loop runs that it does not have wait for a
+    person (exit 14). Says what people have to do again. Repeating it changes nothing.
+    """
+    from console.config import open_database
+    from console.restored import go_on
+    from models import schema
+    from models.settings import read_settings
+
+    with open_database(read_settings()) as database:
+        schema.require_current(database)
+        return go_on(
+            database, files, kept=[], dry_run=dry_run, incomplete=incomplete, yes=yes, as_json=as_json
+        )  # fmt: skip
 
 
 def _version_warnings(major: int | None) -> list[str]:

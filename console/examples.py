@@ -12,6 +12,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "db": ("despensa db upgrade", "despensa db check"),
     "db upgrade": ("despensa db upgrade", "despensa db upgrade --contract"),
     "db check": ("despensa db check --json",),
+    "db restored": (
+        "despensa db restored /var/log/despensa/*.jsonl* --dry-run",
+        "despensa db restored /var/log/despensa/*.jsonl*",
+    ),
     "keys": ("despensa keys init",),
     "keys init": ("despensa keys init",),
     "import": (

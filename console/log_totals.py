@@ -94,8 +94,12 @@ ORDER BY seq LIMIT 1
 """  # noqa: S608  # of constants, of no input
 
 CREATE_SEALED = """
--- create_sealed: each line once; a seq that two lines fill differently shows twice
-CREATE TABLE sealed AS SELECT DISTINCT * EXCLUDE (file) FROM line
+-- create_sealed: empty, as no line is kept yet
+CREATE TABLE sealed AS SELECT * EXCLUDE (file) FROM line
+"""
+FILL_SEALED = """
+-- fill_sealed: each line once; a seq that two lines fill differently shows twice
+INSERT INTO sealed SELECT DISTINCT * EXCLUDE (file) FROM line
 """
 
 COUNT_SEALED = f"""
@@ -127,10 +131,13 @@ SELECT DISTINCT file FROM line WHERE seq = $seq ORDER BY file LIMIT 5
 """
 
 LIST_GAPS = """
--- list_gaps: places between the first and the last that no line fills
+-- list_gaps: places between the first and the last that no line fills, and that no restore has voided
 SELECT seq + 1, next_seq - 1
 FROM (SELECT seq, LEAD(seq) OVER (ORDER BY seq) AS next_seq FROM (SELECT UNNEST(seqs) AS seq FROM counted))
-WHERE next_seq > seq + 1 ORDER BY seq LIMIT $limit
+WHERE next_seq > seq + 1
+  AND NOT EXISTS (FROM sealed r WHERE r.event = 'database.restored'
+                  AND seq + 1 > r.kept_seq AND next_seq - 1 <= r.forgotten_seq)
+ORDER BY seq LIMIT $limit
 """
 
 GET_SPAN = """
@@ -193,7 +200,7 @@ def read_totals(paths: Sequence[Path]) -> LogTotals:
     """
     totals = LogTotals()
     with working() as connection:
-        for statement in (CREATE_LINE, CREATE_COUNTED):
+        for statement in (CREATE_LINE, CREATE_SEALED, CREATE_COUNTED):
             connection.execute(statement)
         totals.torn = read_files(connection, COUNT_FILES, paths, COLUMNS)
         totals.from_seq, totals.as_of_seq, places, lines, incomplete = _row(connection, GET_SPAN)
@@ -222,7 +229,7 @@ def _count_carefully(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path
     """
     torn = read_files(connection, KEEP_LINES, paths, COLUMNS)
     _refuse_incomplete(connection)
-    connection.execute(CREATE_SEALED)
+    connection.execute(FILL_SEALED)
     _refuse_conflicts(connection)
     connection.execute(COUNT_SEALED)
     return torn

@@ -131,8 +131,10 @@ class Verification:
     first: Sealed | None = None
     last: Sealed | None = None
     faults: list[Fault] = field(default_factory=list)
+    broken: int = 0  #: faults that are more than a missing place
     torn: list[Place] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    void_gaps: list[Gap] = field(default_factory=list)  #: of which a restore has voided every place: no fault
     restores: list[Restore] = field(default_factory=list)  #: that the lines tell of, in the order of their places
     lost_heads: list[str] = field(default_factory=list)  #: hashes that somebody kept, and no line has
     roll_call: RollCall = field(default_factory=RollCall)
@@ -147,8 +149,13 @@ class Verification:
         """Whether the sealed lines are whole and true, as far as these files can show."""
         return not self.faults and not self.lost_heads
 
-    def add(self, sealed: Sealed, reason: str) -> None:
-        """Remember a fault, if there are not too many."""
+    def is_forgotten(self, gap: Gap) -> bool:
+        """Whether all its places are void: what is missing there counts nowhere."""
+        return any(restore.voids(gap.first_seq) and restore.voids(gap.last_seq) for restore in self.restores)
+
+    def add(self, sealed: Sealed, reason: str, *, missing: bool = False) -> None:
+        """Remember a fault, if there are not too many. `missing`: only the place before it is not there."""
+        self.broken += bool(reason) and not missing
         if reason and len(self.faults) < FAULTS_MAX:
             self.faults.append(Fault(sealed.seq, sealed.place, reason))
 
@@ -193,34 +200,36 @@ def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
     found.lost_heads = [head for head in heads if head not in {GENESIS, *hashes.values()}]
     if not hashes:
         return found
-    found.gaps = _gaps(sorted(hashes))
+    for gap in _gaps(sorted(hashes)):
+        (found.void_gaps if found.is_forgotten(gap) else found.gaps).append(gap)
     around: dict[int, list[Gap]] = {}
-    for gap in found.gaps:
+    for gap in [*found.gaps, *found.void_gaps]:
         around.setdefault(gap.first_seq - 1, []).append(gap)
         around.setdefault(gap.last_seq + 1, []).append(gap)
     found.lines, found.first_seq, found.last_seq = len(hashes), min(hashes), max(hashes)
     found.hash = hashes[found.last_seq]
     missing: set[int] = set()
-    restores: dict[int, Restore] = {}
+    ends = {restore.forgotten_seq: restore.forgotten_hash for restore in found.restores}
     for sealed in _read_sealed(paths):
         if sealed.seq not in hashes:
             continue  # written since the first reading
         for gap in around.get(sealed.seq, ()):
             gap.hear(sealed.line)
-        if sealed.line["event"] == RESTORED:
-            restores[sealed.seq] = _restore(sealed)
         if sealed.seq == found.first_seq:
             found.first = found.first or sealed
         if sealed.seq == found.last_seq:
             found.last = found.last or sealed
         if sealed.seq == 1 or sealed.seq - 1 in hashes:
             found.add(sealed, sealed.refusal(GENESIS if sealed.seq == 1 else hashes[sealed.seq - 1]))
+        elif sealed.seq - 1 in ends:
+            found.add(sealed, sealed.refusal(ends[sealed.seq - 1]))
         elif sealed.seq == found.first_seq:
             found.add(sealed, _difference(found.first, sealed))
+        elif is_void(sealed.seq - 1, found.restores):
+            continue  # what is missing there counts nowhere
         elif sealed.seq not in missing:
             missing.add(sealed.seq)
-            found.add(sealed, f"the line before it, seq {sealed.seq - 1}, is missing")
-    found.restores = [restores[seq] for seq in sorted(restores)]
+            found.add(sealed, f"the line before it, seq {sealed.seq - 1}, is missing", missing=True)
     return found
 
 
@@ -287,6 +296,7 @@ def is_packed(path: Path) -> bool:
 
 def _read_hashes(paths: Sequence[Path], found: Verification) -> dict[int, str]:
     hashes: dict[int, str] = {}
+    restores: dict[int, Restore] = {}
     for path in paths:
         for place, line in read_lines(path, found.torn):
             if "seq" not in line:
@@ -294,12 +304,15 @@ def _read_hashes(paths: Sequence[Path], found: Verification) -> dict[int, str]:
                 found.roll_call.hear(line)
                 continue
             sealed = Sealed(int(line["seq"] or 0), line, place)
+            if line["event"] == RESTORED:
+                restores[sealed.seq] = _restore(sealed)
             known = hashes.setdefault(sealed.seq, str(line["hash"]))
             if known != line["hash"]:
                 found.add(sealed, "another line has this seq, with another hash")
             elif sealed.seq in hashes:
                 found.repeated += 1
     found.repeated -= len(hashes)
+    found.restores = [restores[seq] for seq in sorted(restores)]
     return hashes
 
 
@@ -313,7 +326,7 @@ def _read_sealed(paths: Sequence[Path]) -> Iterator[Sealed]:
 def _restore(sealed: Sealed) -> Restore:
     try:
         return Restore.of(sealed.line)
-    except (KeyError, AssertionError):
+    except (KeyError, TypeError):
         raise _refused(sealed.place, "it does not say what was restored") from None
 
 

@@ -33,7 +33,8 @@ class Restore:
     def of(cls, fields: Mapping[str, object]) -> "Restore":
         """From the fields of its event."""
         kept_seq, forgotten_seq = fields["kept_seq"], fields["forgotten_seq"]
-        assert isinstance(kept_seq, int) and isinstance(forgotten_seq, int)  # noqa: PT018, S101  # by the catalogue
+        if not isinstance(kept_seq, int) or not isinstance(forgotten_seq, int):
+            raise TypeError("a place is a whole number")
         return cls(kept_seq, forgotten_seq, str(fields["forgotten_hash"]))
 
     def voids(self, seq: int) -> bool:

@@ -586,6 +586,6 @@ class CodeFloor(Table, table=True):
     revision: str = text()  #: the newest migration that the code must know
 
 
-def run_code(run: Run | Row[Any]) -> str:
+def run_code(run: Run | LostRun | Row[Any]) -> str:
     """A run, or a row with its columns, as operators type it: `2026-12/02004`, with `.2` for part 2."""
     return f"{run.cycle}/{run.location_code}" + (f".{run.part}" if run.part > 1 else "")

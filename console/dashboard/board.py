@@ -25,6 +25,10 @@ class Board:
         self.failure = ""  #: the type of the error that the last reading ended with
         self._taken_seq = 0
 
+    def is_forgotten(self, first_seq: int, last_seq: int) -> bool:
+        """Whether a restored backup has voided all these places: what is missing there counts nowhere."""
+        return any(restore.voids(first_seq) and restore.voids(last_seq) for _, restore in self.restored.values())
+
     def keep_up(self) -> None:
         """Catch up, whatever stands in the files: who looks must see that nothing was read, not what was long ago."""
         try:

@@ -44,7 +44,7 @@ def show_head(board: Board, *, now: datetime) -> Head:
         to_seq=chain.to_seq,
         to_at=last.timestamp if last else "",
         last_seq=chain.last_seq,
-        gaps=chain.gaps(),
+        gaps=[gap for gap in chain.gaps() if not board.is_forgotten(gap.first_seq, gap.last_seq)],
         faults=chain.faults(),
         restored=show_restored(board),
         books="unknown" if not books_at else "differ" if differences else "agree",

@@ -1,0 +1,287 @@
+"""`db restored`: holds a restored backup against the logs, shows what it has forgotten, and goes on with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from console.entry import confirm, echo, echo_json, note, shown
+from console.log_verify import Gap, Verification, read_lines, verify
+from models.errors import BooksDisagree, Exit, RefusedInput
+from models.forgotten import Forgotten, Told
+from models.journal import GENESIS
+from models.restores import Restore, list_restores
+from models.storage import Database, Query, Tx
+from scheduler.restore import Findings, Places, foresee, restore
+
+if TYPE_CHECKING:
+    from models.tables import LostRun
+
+GET_HEAD = Query("""
+-- get_head: the last seal, how far a log was written, and why nothing may be paid
+SELECT h.seq, h.hash, h.emitted_seq, c.held FROM journal_head h JOIN custody c ON c.id = h.id
+""")
+
+#: What people have to do again is shown up to so many lines; `--json` has all.
+AGAIN_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A place of the journal that was kept outside the database."""
+
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the database's journal ends."""
+
+    seq: int
+    hash: str
+    emitted_seq: int
+    restores: list[Restore]
+    held: str  #: why nothing may be paid; empty where it may
+
+
+def go_on(
+    database: Database, files: Sequence[Path], *, kept: Sequence[Kept], dry_run: bool, incomplete: bool, yes: bool,
+    as_json: bool,
+) -> Exit:  # fmt: skip
+    """Compare, show, ask, and go on. Raises BooksDisagree (exit 13) for logs that do not hold or are another database's
+    and RefusedInput (exit 2) where lines are missing, with nothing changed.
+    """
+    found = verify(files)
+    with database.reading() as tx:
+        head = _head(tx)
+    _require_whole(found)
+    _require_same(head, found, files)
+    places = _places(head, found, kept)
+    if places.missing and not incomplete:
+        _refuse_missing(head, found, places)
+    forgotten = _read(files, places)
+    if places.last_seq == head.seq and not head.held:
+        _tell_unchanged(database, as_json=as_json)
+        return Exit.DONE
+    with database.transaction() as tx:  # not `reading`: it asks as what changes will ask
+        foreseen = foresee(tx, places, forgotten)
+    if not as_json:
+        _show(database, places, forgotten, foreseen)
+    if not dry_run:
+        confirm(f"Go on with {database.name}?", yes=yes)
+        with database.transaction() as tx:
+            foreseen = restore(tx, places, forgotten)
+    if as_json:
+        echo_json(_as_json(database, places, forgotten, foreseen, changed=not dry_run))
+    elif not dry_run:
+        _tell_next(foreseen, places)
+    return Exit.WAITING_FOR_APPROVAL if foreseen.lost or places.missing else Exit.DONE
+
+
+def _head(tx: Tx) -> Head:
+    row = tx.one(GET_HEAD)
+    digest = str(row.hash) if row.seq else GENESIS
+    return Head(int(row.seq), digest, int(row.emitted_seq), list_restores(tx), str(row.held))
+
+
+def _require_whole(found: Verification) -> None:
+    if found.broken:
+        told = "".join(f"\n  {shown(str(fault))}" for fault in found.faults)
+        raise BooksDisagree("the logs do not hold; nothing was changed:" + told, hint="despensa logs verify FILE…")
+
+
+def _require_same(head: Head, found: Verification, files: Sequence[Path]) -> None:
+    """The logs must be of this database, and hold its last place."""
+    for each in found.restores:
+        if each.voids(head.seq) and each not in head.restores:
+            raise BooksDisagree(
+                f"the backup ends at seq {head.seq}, in a time that an earlier restore has declared void "
+                f"(after {each.kept_seq}, up to {each.forgotten_seq}): others may have been paid instead",
+                hint="restore a backup that was made before or after it",
+            )
+    if head.seq > found.last_seq:
+        raise RefusedInput(
+            f"the files end at seq {found.last_seq}, before the database does at {head.seq}",
+            hint=f"add the newest files; what none has: despensa logs emit --from {found.last_seq + 1} > FILE",
+        )
+    if head.seq and _hash_at(files, head.seq) != head.hash:
+        raise BooksDisagree(
+            f"no line of these files is the database's last one, seq {head.seq}: they are another installation's, or "
+            "the backup went on by itself",
+            hint="add every file since the backup was made; if they are all there, restore the backup once more",
+        )
+
+
+def _hash_at(files: Sequence[Path], seq: int) -> str:
+    for path in files:
+        for _, line in read_lines(path):
+            if line.get("seq") == seq:
+                return str(line["hash"])
+    return ""
+
+
+def _places(head: Head, found: Verification, kept: Sequence[Kept]) -> Places:
+    """Up to the furthest place that a file holds, or that was kept outside."""
+    furthest = max(kept, key=lambda each: each.seq, default=Kept(0, GENESIS))
+    missing = sum(gap.last_seq - gap.first_seq + 1 for gap in _gaps(head, found))
+    if head.seq == 0 and found.first_seq > 1:
+        missing += found.first_seq - 1
+    if furthest.seq > found.last_seq:
+        return Places(head.seq, head.hash, furthest.seq, furthest.hash, missing + furthest.seq - found.last_seq)
+    return Places(head.seq, head.hash, found.last_seq or head.seq, found.hash if found.lines else head.hash, missing)
+
+
+def _gaps(head: Head, found: Verification) -> list[Gap]:
+    """Behind the database's last place, which is in none of them. One that an earlier restore has voided counts, too:
+    what was paid then was paid.
+    """
+    return [gap for gap in [*found.gaps, *found.void_gaps] if gap.last_seq > head.seq]
+
+
+def _refuse_missing(head: Head, found: Verification, places: Places) -> None:
+    gaps = [str(gap) for gap in _gaps(head, found)]
+    if head.seq == 0 and found.first_seq > 1:
+        gaps.insert(0, f"seq 1 to {found.first_seq - 1}, before the first line of these files")
+    if places.last_seq > found.last_seq:
+        gaps.append(f"seq {found.last_seq + 1} to {places.last_seq}: the head that was kept is beyond these files")
+    told = "".join(f"\n  {shown(gap)}" for gap in gaps)
+    raise RefusedInput(
+        f"{places.missing} lines since the backup are in none of these files:{told}",
+        hint="add the files of every host that ran a scheduler or a command since then; if they are lost for good: "
+        "--incomplete",
+    )
+
+
+def _read(files: Sequence[Path], places: Places) -> Forgotten:
+    forgotten = Forgotten(places.kept_seq, places.last_seq)
+    for path in files:
+        for _, line in read_lines(path):
+            forgotten.hear(line)
+    return forgotten
+
+
+def _tell_unchanged(database: Database, *, as_json: bool) -> None:
+    from models.lost import list_lost
+
+    with database.reading() as tx:
+        waiting = len(list_lost(tx, undecided=True))
+    if as_json:
+        echo_json({"database": database.name, "changed": False, "lost_runs_waiting": waiting})
+    note(f"{database.name} has forgotten nothing that these files tell; nothing was changed")
+    if waiting:
+        note(f"{waiting} lost runs wait for a person: despensa run lost")
+
+
+def _show(database: Database, places: Places, forgotten: Forgotten, found: Findings) -> None:
+    from models.columns import instant_text
+    from models.tables import run_code
+
+    echo(f"database  {database.name}")
+    echo(f"kept      up to seq {places.kept_seq}")
+    echo(f"forgotten {places.last_seq - places.kept_seq} events, up to seq {places.last_seq}; from then on void")
+    if found.from_at is not None:
+        echo(f"since     {instant_text(found.from_at)} payments may be forgotten, of months up to {found.cycle}")
+    if places.missing:
+        echo(f"missing   {places.missing} lines: every run waits for a person's look")
+    for lost in found.lost:
+        echo(f"lost      {_lost_text(lost)}")
+    for run in found.paused:
+        echo(f"paused    {run_code(run)}: it was halted, or nobody knows")
+    for run, told in found.remembered:
+        halted = "; it will be paused once it is released" if told.halted else ""
+        echo(f"plan      {run_code(run)}: it was released already, and cannot be discarded{halted}")
+    for run in found.discarded:
+        echo(f"discarded {run_code(run)}: as it had been")
+    for programme in found.doubted:
+        echo(
+            f"issuer    {programme}: it is asked about each line of months up to {found.cycle} before anything is sent"
+        )
+    for name, number in found.numbers.items():
+        echo(f"numbers   {name} go on after {number:,}")
+    _show_again(forgotten.again)
+
+
+def _lost_text(lost: LostRun) -> str:
+    from models.money import format_amount
+    from models.tables import run_code
+
+    files = f"{lost.exported} hand-over files" if lost.exported != 1 else "1 hand-over file"
+    return (
+        f"{run_code(lost)} (run id {lost.run_id}): {lost.credited} of {lost.planned} credited, "
+        f"{format_amount(lost.credited_minor, lost.currency)}; {files}"
+    )
+
+
+def _show_again(again: Sequence[Told]) -> None:
+    if not again:
+        return
+    counts = ", ".join(f"{count} {event}" for event, count in sorted(Counter(told.event for told in again).items()))
+    echo(f"to do again, where it is still wanted: {counts}")
+    for told in again[:AGAIN_SHOWN]:
+        echo(f"  {told.at}  {told.event:<18} {shown(_again_text(told))}")
+    if len(again) > AGAIN_SHOWN:
+        echo(f"  and {len(again) - AGAIN_SHOWN} more; --json has all")
+
+
+def _again_text(told: Told) -> str:
+    names = ("run", "case_id", "outcome", "kind", "fund", "amount_minor", "currency", "store", "version", "file_digest",
+             "operator")  # fmt: skip
+    return "  ".join(told.text(name) for name in names if told.text(name))
+
+
+def _tell_next(found: Findings, places: Places) -> None:
+    from models.tables import run_code
+
+    note("done: the database pays again, from the next place of the journal on")
+    if any(found.lost):
+        typed = run_code(found.lost[0])
+        note(
+            f"{len(found.lost)} lost runs wait for a person, and their programmes with them: despensa run lost; then, "
+            f"such as: despensa run recover {typed} --handed-over FILE"
+        )
+    if places.missing:
+        note("lines were missing: released runs are paused; look at each, then: despensa run resume RUN")
+    note("import again what was imported since the backup before a scheduler starts")
+
+
+def _as_json(
+    database: Database, places: Places, forgotten: Forgotten, found: Findings, *, changed: bool
+) -> dict[str, object]:
+    from models.columns import instant_text
+    from models.tables import run_code
+
+    return {
+        "database": database.name, "changed": changed, "kept_seq": places.kept_seq,
+        "forgotten_seq": places.last_seq, "missing": places.missing,
+        "forgotten_from": instant_text(found.from_at) if found.from_at else "", "forgotten_cycle": found.cycle,
+        "lost_runs": [lost_as_json(lost) for lost in found.lost],
+        "paused_runs": [run_code(run) for run in found.paused],
+        "remembered_runs": [{"run": run_code(run), "halted": told.halted} for run, told in found.remembered],
+        "discarded_runs": [run_code(run) for run in found.discarded],
+        "issuers_asked": found.doubted, "numbers": found.numbers,
+        "again": [{"seq": told.seq, "at": told.at, "event": told.event, **_own(told)} for told in forgotten.again],
+    }  # fmt: skip
+
+
+def lost_as_json(lost: LostRun) -> dict[str, object]:
+    """A lost run, for `--json`."""
+    from models.columns import instant_text
+    from models.tables import run_code
+
+    return {
+        "run": run_code(lost), "run_id": lost.run_id, "location": lost.location_code, "cycle": lost.cycle,
+        "part": lost.part, "planned": lost.planned, "planned_minor": lost.planned_minor, "credited": lost.credited,
+        "credited_minor": lost.credited_minor, "currency": lost.currency, "exported": lost.exported,
+        "outcome": lost.outcome or "", "decided_by": lost.decided_by or "",
+        "decided_at": instant_text(lost.decided_at) if lost.decided_at else "",
+    }  # fmt: skip
+
+
+def _own(told: Told) -> dict[str, object]:
+    from console.log_reference import HEAD, SEAL
+
+    return {name: value for name, value in told.fields.items() if name not in HEAD and name not in SEAL}

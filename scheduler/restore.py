@@ -1,0 +1,293 @@
+"""Going on with a restored backup: in one transaction it learns what it has forgotten, as far as the logs tell.
+
+No place of the journal and no number is given twice. Runs that the logs know and the backup does not wait for a person
+(models.lost); decisions of people that were forgotten stop what they had stopped; an outside issuer is asked about
+every line that may have been sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from models.calendar import Cycle, local_cycle, zone
+from models.columns import instant_text, parse_instant
+from models.errors import BooksDisagree, RefusedByState, RefusedInput
+from models.events import DatabaseRestored, RunLost, RunRemembered
+from models.forgotten import Forgotten, RunForgotten
+from models.journal import append
+from models.lost import HALTED
+from models.runs import RunFields, of_run
+from models.states import UNRELEASED, RunState
+from models.storage import Query, Tx
+from models.tables import Issuer, Location, LostRun, Programme, Run
+from scheduler.discard import discard
+from scheduler.pause import pause
+from scheduler.seal import LOCK_HEAD
+
+#: Beyond the highest number that a log mentions: lines that were never shipped have mentioned others.
+MARGINS = {"run": 1_000, "batch": 1_000_000, "notice": 100_000, "cases": 100_000}
+#: A run's lines have numbers that JSON can carry exactly. Source: models.tables, LINES_PER_RUN; RFC 8259, 6.
+RUN_ID_MAX = 900_000_000
+#: Of hand-over files, in `run.lost`.
+DIGESTS_MAX = 200
+
+FIND_LAST_EVENT = Query("""
+-- find_last_event: when the newest event of the backup was recorded
+SELECT recorded_at FROM journal ORDER BY id DESC LIMIT 1
+""")
+
+LAST_NUMBER = Query(
+    """
+-- last_number: the last number that a table has given; none where it never gave one
+SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence(:name, 'id') AS regclass))
+""",
+    sqlite="""
+-- last_number: the last number that a table has given; none where it never gave one
+SELECT MAX(seq) FROM sqlite_sequence WHERE name = :name
+""",
+)
+
+CONTINUE_NUMBERS = Query(
+    """
+-- continue_numbers: a table's next number is one more than this
+SELECT setval(CAST(pg_get_serial_sequence(:name, 'id') AS regclass), :number)
+""",
+    sqlite="""
+-- continue_numbers: a table's next number is one more than this
+UPDATE sqlite_sequence SET seq = :number WHERE name = :name
+""",
+)
+
+BEGIN_NUMBERS = Query("""
+-- begin_numbers: of a SQLite table that never gave one
+INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)
+""")
+
+LEAVE_OUT = Query("""
+-- leave_out: the next seal goes on behind what was forgotten, which is in logs already
+UPDATE journal_head SET seq = :seq, hash = :hash, emitted_seq = :seq WHERE id = 1
+""")
+
+PAY_AGAIN = Query("""
+-- pay_again: the database is whole again
+UPDATE custody SET held = '' WHERE id = 1
+""")
+
+DOUBT_SENDS = Query("""
+-- doubt_sends: of a programme's lines of months up to this one, whatever is not answered since
+UPDATE issuer SET forgotten_cycle = :cycle, forgotten_from = :forgotten_from_at, forgotten_until = :now
+WHERE programme_id = :programme_id
+""")
+
+EXISTS_UNSETTLED = Query("""
+-- exists_unsettled: whether a programme has a line of a month up to this one that is neither paid nor found not owed
+SELECT 1 FROM disbursement d
+WHERE d.programme_id = :programme_id AND d.cycle <= :cycle AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
+LIMIT 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """From where to where the backup has forgotten."""
+
+    kept_seq: int
+    kept_hash: str
+    last_seq: int  #: the last place that anybody is known to have written
+    last_hash: str
+    missing: int  #: places in between that no file has
+
+
+@dataclass(slots=True)
+class Findings:
+    """What going on with the backup does."""
+
+    lost: list[LostRun] = field(default_factory=list)
+    digests: dict[int, list[str]] = field(default_factory=dict)  #: of a lost run's hand-over files
+    codes: dict[int, RunFields] = field(default_factory=dict)  #: of a lost run
+    remembered: list[tuple[Run, RunForgotten]] = field(default_factory=list)
+    paused: list[Run] = field(default_factory=list)
+    discarded: list[Run] = field(default_factory=list)
+    doubted: list[str] = field(default_factory=list)  #: programmes with an outside issuer
+    numbers: dict[str, int] = field(default_factory=dict)  #: the last one that counts as given, by table
+    cycle: str = ""  #: of months up to this one payments may be forgotten
+    from_at: datetime | None = None  #: since when
+
+
+def foresee(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
+    """What `restore` would do. Raises RefusedInput for a number too high, RefusedByState for a programme that is gone.
+
+    A run that was planned and never released is not held: it reserved nothing, nobody was paid, and what a file shows
+    of it cannot exist. Where places are missing its release may be among them: then it is held like the others.
+    """
+    found = Findings(from_at=_since(tx, forgotten), cycle=_latest_cycle(tx, forgotten))
+    programmes = {programme.code: programme for programme in tx.list(Programme)}
+    issuers = {issuer.programme_id for issuer in tx.list(Issuer)}
+    known = {run.id: run for run in tx.list(Run, limit=10_000_000)}
+    for told in forgotten.runs():
+        run = known.get(told.run_id)
+        if run is not None:
+            _sort_known(found, run, told)
+        elif not told.dropped:
+            _sort_unknown(tx, found, told, programmes, issuers=issuers, missing=places.missing)
+    if places.missing:
+        _distrust(found, list(known.values()))
+    found.doubted = [code for code, programme in programmes.items() if programme.id in issuers]
+    found.numbers = {name: _last_number(tx, name, forgotten.numbers[name]) for name in MARGINS}
+    return found
+
+
+def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
+    """Go on with the backup, which pays again from this transaction on.
+
+    Raises BooksDisagree, with nothing changed, where its journal grew meanwhile.
+    """
+    tx.allow_long_statement()
+    head = tx.one(LOCK_HEAD)
+    if (head.seq, head.hash) != (places.kept_seq, places.kept_hash):
+        raise BooksDisagree("the journal grew meanwhile: something still works with this database", hint="stop it")
+    found = foresee(tx, places, forgotten)
+    assert found.from_at is not None  # foresee sets it
+    append(
+        tx,
+        DatabaseRestored(
+            kept_seq=places.kept_seq, forgotten_seq=places.last_seq, forgotten_hash=places.last_hash,
+            forgotten_from=instant_text(found.from_at), forgotten_cycle=found.cycle, missing=places.missing,
+            lost_runs=len(found.lost), lost_vouchers=sum(lost.credited for lost in found.lost),
+            paused_runs=len(found.paused), discarded_runs=len(found.discarded), operator=tx.operator,
+        ),
+    )  # fmt: skip
+    for lost in found.lost:
+        _hold(tx, lost, found.codes[lost.run_id], found.digests[lost.run_id])
+    for run, told in found.remembered:
+        append(
+            tx,
+            RunRemembered(
+                **of_run(tx, run), halted=told.halted, credited=told.credited, credited_minor=told.credited_minor,
+                currency=run.currency, exported=len(told.exports),
+            ),
+        )  # fmt: skip
+    for run in found.paused:
+        pause(tx, run.id, reason=HALTED)
+    for run in found.discarded:
+        discard(tx, run.id)
+    for issuer in tx.list(Issuer):
+        _doubt(tx, issuer, found)
+    for name, number in found.numbers.items():
+        _continue(tx, name, number)
+    tx.execute(LEAVE_OUT, seq=places.last_seq, hash=places.last_hash)
+    tx.execute(PAY_AGAIN)
+    return found
+
+
+def _sort_known(found: Findings, run: Run, told: RunForgotten) -> None:
+    """A run that the backup has: its lines keep their numbers, so crediting them again pays nobody twice."""
+    if run.state in UNRELEASED and told.released:
+        found.remembered.append((run, told))
+    elif run.state in UNRELEASED and told.dropped:
+        found.discarded.append(run)
+    elif run.state == RunState.RELEASED and told.halted:
+        found.paused.append(run)
+
+
+def _sort_unknown(
+    tx: Tx, found: Findings, told: RunForgotten, programmes: dict[str, Programme], *, issuers: set[int], missing: int
+) -> None:
+    programme = programmes.get(told.programme)
+    if programme is None or tx.find(Location, Location.code == told.location) is None:
+        if not told.released:
+            return
+        raise RefusedByState(
+            f"run {told.run} is of programme {told.programme} in {told.location}, which this backup does not have",
+            hint="import its programme and locations first, then repeat: despensa import DIR",
+        )
+    # What an issuer credited is found again by its reference; but that a person halted the run, nobody else knows.
+    held = told.halted if programme.id in issuers else told.released or missing > 0
+    known = tx.find(LostRun, LostRun.run_id == told.run_id)
+    if not held or known is not None:
+        return
+    found.lost.append(
+        LostRun(
+            run_id=told.run_id, programme_id=programme.id, location_code=told.location, cycle=told.cycle,
+            part=told.part, planned=told.planned, planned_minor=told.planned_minor, credited=told.credited,
+            credited_minor=told.credited_minor, currency=told.currency or programme.currency, digest=told.digest,
+            exported=len(told.exports),
+        )
+    )  # fmt: skip
+    found.digests[told.run_id] = told.exports
+    found.codes[told.run_id] = RunFields(
+        run_id=told.run_id, run=told.run, programme=told.programme, location=told.location, cycle=told.cycle,
+        part=told.part,
+    )  # fmt: skip
+
+
+def _distrust(found: Findings, runs: Sequence[Run]) -> None:
+    """With places missing, any decision and any release may be among them: every run waits for a person's look."""
+    paused = {run.id for run in found.paused}
+    remembered = {run.id: told for run, told in found.remembered}
+    found.paused += [run for run in runs if run.state == RunState.RELEASED and run.id not in paused]
+    dropped = {run.id for run in found.discarded}
+    found.remembered = []
+    for run in runs:
+        if run.state in UNRELEASED and run.id not in dropped:
+            told = remembered.get(run.id) or RunForgotten(run.id, "", "", "", "", run.part)
+            told.halted = True
+            found.remembered.append((run, told))
+
+
+def _hold(tx: Tx, lost: LostRun, fields: RunFields, digests: Sequence[str]) -> None:
+    tx.add(lost)
+    append(
+        tx,
+        RunLost(
+            **fields, planned=lost.planned, planned_minor=lost.planned_minor, credited=lost.credited,
+            credited_minor=lost.credited_minor, currency=lost.currency, exported=lost.exported,
+            file_digests=" ".join(digests[-DIGESTS_MAX:]),
+        ),
+    )  # fmt: skip
+
+
+def _doubt(tx: Tx, issuer: Issuer, found: Findings) -> None:
+    """Whatever an earlier restore has put in doubt, and is not settled or may still be planned, keeps its instant."""
+    assert found.from_at is not None  # foresee sets it
+    from_at, cycle = found.from_at, found.cycle
+    if issuer.forgotten_from is not None:
+        before = issuer.forgotten_cycle
+        open_ = Cycle.parse(before) >= Cycle.parse(cycle).previous() or tx.first(
+            EXISTS_UNSETTLED, programme_id=issuer.programme_id, cycle=before
+        )
+        from_at = min(from_at, issuer.forgotten_from) if open_ else from_at
+        cycle = max(cycle, before)
+    tx.execute(DOUBT_SENDS, programme_id=issuer.programme_id, cycle=cycle, forgotten_from_at=from_at, now=tx.now)
+
+
+def _since(tx: Tx, forgotten: Forgotten) -> datetime:
+    """Not after the backup was made: its newest event is older."""
+    recorded_at: datetime | None = tx.scalar(FIND_LAST_EVENT)
+    if recorded_at is not None:
+        return recorded_at
+    return parse_instant(forgotten.first_at) if forgotten.first_at else tx.now
+
+
+def _latest_cycle(tx: Tx, forgotten: Forgotten) -> str:
+    now = [str(local_cycle(tx.now, zone(location.time_zone))) for location in tx.list(Location)]
+    return max([*now, forgotten.latest_cycle(), str(Cycle(tx.now.year, tx.now.month))])
+
+
+def _last_number(tx: Tx, name: str, mentioned: int) -> int:
+    number = max(mentioned, int(tx.scalar(LAST_NUMBER, name=name) or 0)) + MARGINS[name]
+    if name == "run" and number > RUN_ID_MAX:
+        raise RefusedInput(
+            f"a line mentions run id {mentioned}, which no installation reaches",
+            hint="find the line, and leave its file out: despensa logs query",
+        )
+    return number
+
+
+def _continue(tx: Tx, name: str, number: int) -> None:
+    if tx.dialect == "sqlite":
+        if tx.execute(CONTINUE_NUMBERS, name=name, number=number) == 0:
+            tx.execute(BEGIN_NUMBERS, name=name, number=number)
+        return
+    tx.scalar(CONTINUE_NUMBERS, name=name, number=number)

@@ -1,0 +1,378 @@
+"""A backup is put back: what the database has forgotten is learned from the logs, and nothing is paid twice."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from console import database as db_commands
+from console.log_totals import read_totals
+from console.log_verify import compare, verify
+from console.tables import runs_as_json
+from models.errors import Exit
+from models.messages import CreditBatch
+from models.restores import list_restores
+from models.runs import list_summaries
+from models.storage import Tx
+from models.tables import LostRun, Run
+from scheduler.approve import approve_by_policy
+from scheduler.cancel import cancel, settle_cancelled
+from scheduler.discard import discard
+from scheduler.pause import pause, resume
+from scheduler.release import release
+from scheduler.seal import emit, emit_again, seal
+from tests.backups import backups
+from tests.builders import (
+    NOGALES,
+    PAYDAY,
+    TIJUANA,
+    a_planned_run,
+    a_programme,
+    a_released_run,
+    batches_of,
+    families,
+    run_again,
+    vouchers_of,
+)
+from tests.command_line import CommandLine, Outcome
+from tests.installation import Installation
+from tests.ledger import assert_books_agree
+
+JUAREZ = "08037"
+
+
+@dataclass
+class Site:
+    """An installation, its backups, and the command that goes on after a restore."""
+
+    installation: Installation
+    backup: Callable[[], Callable[[], None]]
+    command: CommandLine
+
+    def write_log(self) -> None:
+        """Seal and emit all that happened."""
+        while seal(self.installation.database):
+            pass
+        emit(self.installation.database, self.installation.log)
+
+    def credit(self, run: Run, *, batches: int = 1_000) -> None:
+        """What workers do with a run's open batches."""
+        open_ = [batch for batch in batches_of(self.installation.database, run) if batch.state == "open"]
+        for batch in open_[:batches]:
+            self.installation.receive(CreditBatch(batch.id))
+
+    def act(self, change: Callable[[Tx, int], object], run: Run) -> None:
+        """One decision, in its own transaction."""
+        with self.installation.database.transaction() as tx:
+            change(tx, run.id)
+
+    def restored(self, *words: object, files: list[Path] | None = None) -> Outcome:
+        """`despensa db restored`."""
+        return self.command.run(
+            db_commands.app, "restored", *(files or [self.installation.settings.log]), "--yes", *words
+        )
+
+    def assert_log_equals_database(self) -> None:
+        """Promise 6, over the restores, by every reader; and the books agree."""
+        self.write_log()
+        path = self.installation.settings.log
+        totals = read_totals([path])
+        proven = verify([path])
+        with self.installation.database.reading() as tx:
+            kept = list_summaries(tx, [run.id for run in tx.list(Run)])
+            restores = list_restores(tx)
+            behind = compare(tx, proven)
+        assert (proven.faults, behind) == ([], 0)
+        assert set(restores) <= set(proven.restores)
+        assert runs_as_json(totals.summaries) == runs_as_json(kept)
+        assert_books_agree(self.installation.database)
+
+
+@pytest.fixture
+def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Nothing has happened yet."""
+    with backups(installation.database) as take:
+        yield Site(installation, take, CommandLine(monkeypatch, installation.environment))
+
+
+def test_known_run_goes_on_with_the_same_numbers(site: Site) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    site.credit(run, batches=1)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(run)
+    site.write_log()
+    before = vouchers_of(database, run)
+    put_back()
+
+    outcome = site.restored("--json")
+    site.credit(run)
+
+    assert outcome.code == Exit.DONE, outcome.stderr
+    assert vouchers_of(database, run) == before
+    assert len(before) == 30
+    site.assert_log_equals_database()
+
+
+def test_run_that_the_backup_does_not_have_is_lost(site: Site) -> None:
+    """Its number is never given again, and neither is any other that the logs mention."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 60)
+    known = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    lost = a_released_run(database, programme, location=NOGALES)
+    site.credit(lost)
+    site.write_log()
+    put_back()
+
+    outcome = site.restored("--json")
+
+    assert outcome.code == Exit.WAITING_FOR_APPROVAL
+    assert [each["run"] for each in outcome.json["lost_runs"]] == [f"2026-12/{NOGALES}"]  # type: ignore[attr-defined]
+    with database.reading() as tx:
+        row = tx.get(LostRun)
+    assert (row.run_id, row.credited, row.credited_minor, row.exported) == (
+        lost.id, lost.lines, lost.planned_minor, 0,
+    )  # fmt: skip
+    assert [run_again(database, known).state] == ["released"]
+    with database.transaction() as tx:
+        tx.connection.execute(text("UPDATE lost_run SET outcome = 'not_handed_over', decided_at = opens_at FROM run"))
+    assert a_planned_run(database, programme, location=JUAREZ).id == lost.id + 1_001
+    site.assert_log_equals_database()
+
+
+def test_plan_that_was_never_released_is_not_held(site: Site) -> None:
+    """It reserved nothing, and nobody was paid: its slot is planned anew."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    site.write_log()
+    put_back = site.backup()
+    a_planned_run(database, programme)
+    site.write_log()
+    put_back()
+
+    outcome = site.restored("--json")
+
+    assert outcome.code == Exit.DONE
+    assert outcome.json["lost_runs"] == []
+    site.assert_log_equals_database()
+
+
+def test_repeating_it_changes_nothing_and_says_so(site: Site) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(run)
+    site.write_log()
+    put_back()
+    site.restored()
+
+    at_once = site.restored("--json")
+    site.write_log()
+    later = site.restored("--json")
+
+    assert (at_once.json["changed"], later.json["changed"]) == (False, False)
+    assert (at_once.code, later.code) == (Exit.DONE, Exit.DONE)
+    assert "nothing was changed" in later.stderr
+    with database.reading() as tx:
+        assert len(list_restores(tx)) == 1
+
+
+def test_dry_run_changes_nothing(site: Site) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(a_released_run(database, programme))
+    site.write_log()
+    put_back()
+
+    outcome = site.restored("--dry-run", "--json")
+
+    assert outcome.json["changed"] is False
+    assert len(outcome.json["lost_runs"]) == 1  # type: ignore[arg-type]
+    with database.reading() as tx:
+        assert (list_restores(tx), tx.list(LostRun)) == ([], [])
+
+
+def test_halting_decisions_halt_again(site: Site) -> None:
+    """Paused, cancelled and discarded runs must not go on as if nobody had said so; a resumed one goes on."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 70)
+    paused = a_released_run(database, programme, location=TIJUANA)
+    resumed = a_released_run(database, programme, location=NOGALES)
+    cancelled = a_released_run(database, programme, location=JUAREZ)
+    dropped = a_planned_run(database, programme, location="02002")
+    planned = a_planned_run(database, programme, location="05025")
+    site.write_log()
+    put_back = site.backup()
+    for run in (paused, resumed):
+        site.act(lambda tx, run_id: pause(tx, run_id, reason="wrong list"), run)
+    site.act(resume, resumed)
+    site.act(cancel, cancelled)
+    site.act(settle_cancelled, cancelled)
+    site.act(discard, dropped)
+    site.act(lambda tx, run_id: approve_by_policy(tx, run_id, now=PAYDAY), planned)
+    site.act(lambda tx, run_id: release(tx, run_id, now=PAYDAY), planned)
+    site.act(cancel, planned)
+    site.write_log()
+    put_back()
+
+    outcome = site.restored("--json")
+
+    assert outcome.code == Exit.DONE
+    states = [run_again(database, run).state for run in (paused, resumed, cancelled, planned)]
+    assert states == ["paused", "released", "paused", "planned"]
+    assert outcome.json["discarded_runs"] == ["2026-12/02002"]
+    assert outcome.json["remembered_runs"] == [{"run": "2026-12/05025", "halted": True}]
+    again = {each["event"] for each in outcome.json["again"]}  # type: ignore[attr-defined]
+    assert {"run.paused", "run.stopped", "run.discarded"} <= again
+    site.assert_log_equals_database()
+
+
+def test_logs_of_another_database_are_refused(site: Site, tmp_path: Path) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    site.write_log()
+    put_back = site.backup()
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back()
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    elsewhere.write_bytes(site.installation.settings.log.read_bytes())
+    families(database, programme, 5, location=NOGALES)
+    other = a_released_run(database, programme, location=NOGALES)
+    while seal(database):
+        pass
+
+    outcome = site.restored(files=[elsewhere])
+
+    assert outcome.code == Exit.BOOKS_DISAGREE
+    assert "went on by itself" in str(outcome.error)
+    assert run.id == other.id
+
+
+def test_changed_line_is_refused(site: Site) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    put_back = site.backup()
+    a_released_run(database, programme)
+    site.write_log()
+    put_back()
+    path = site.installation.settings.log
+    path.write_bytes(path.read_bytes().replace(b'"planned":30', b'"planned":31'))
+
+    outcome = site.restored()
+
+    assert outcome.code == Exit.BOOKS_DISAGREE
+    with database.reading() as tx:
+        assert list_restores(tx) == []
+
+
+def test_missing_lines_are_named_and_with_incomplete_every_run_waits(site: Site) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 60)
+    released = a_released_run(database, programme, location=TIJUANA)
+    planned = a_planned_run(database, programme, location=NOGALES)
+    site.write_log()
+    put_back = site.backup()
+    lost = a_released_run(database, programme, location=JUAREZ)
+    site.credit(lost)
+    site.write_log()
+    put_back()
+    path = site.installation.settings.log
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b'"run.planned"' not in line or JUAREZ.encode() not in line))
+
+    refused = site.restored()
+    outcome = site.restored("--incomplete", "--json")
+
+    assert refused.code == Exit.MISUSED
+    assert "1 lines since the backup are in none of these files" in str(refused.error)
+    assert outcome.code == Exit.WAITING_FOR_APPROVAL
+    assert outcome.json["missing"] == 1
+    assert run_again(database, released).state == "paused"
+    assert outcome.json["remembered_runs"] == [{"run": f"2026-12/{NOGALES}", "halted": True}]
+    assert run_again(database, planned).state == "planned"
+    assert [each["credited"] for each in outcome.json["lost_runs"]] == [lost.lines]  # type: ignore[attr-defined]
+    site.assert_log_equals_database()
+
+
+def test_two_restores_in_a_row_are_both_left_out(site: Site) -> None:
+    """The same backup twice, then a later one: what was paid in a time that was voided is still known as paid."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 60)
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    lost = a_released_run(database, programme, location=NOGALES)
+    site.credit(lost)
+    site.write_log()
+    put_back()
+    site.restored()
+    site.write_log()
+    put_back_later = site.backup()
+    site.credit(run, batches=1)
+    site.write_log()
+    put_back()
+
+    again = site.restored("--json")
+    with database.reading() as tx:
+        first = tx.get(LostRun)
+    site.assert_log_equals_database()
+    put_back_later()
+    refused = site.restored("--json")
+
+    assert [each["run_id"] for each in again.json["lost_runs"]] == [lost.id]  # type: ignore[attr-defined]
+    assert (first.run_id, first.credited) == (lost.id, lost.lines)
+    assert refused.code == Exit.BOOKS_DISAGREE
+    assert "declared void" in str(refused.error)
+
+
+def test_log_is_emitted_again_over_what_was_forgotten(site: Site, tmp_path: Path) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(run)
+    site.write_log()
+    forgotten = verify([site.installation.settings.log]).last_seq
+    put_back()
+    site.restored()
+    site.credit(run)
+    site.write_log()
+    written: list[int] = []
+
+    class Sink:
+        writer = site.installation.log.writer
+
+        def write(self, line: dict[str, object]) -> None:
+            written.append(int(str(line["seq"])))
+
+        def sync(self) -> None:
+            """Nothing to wait for."""
+
+    emit_again(database, Sink(), from_seq=1, to_seq=forgotten + 1)  # type: ignore[arg-type]
+
+    with database.reading() as tx:
+        (restore,) = list_restores(tx)
+    assert written == [*range(1, restore.kept_seq + 1), forgotten + 1]
