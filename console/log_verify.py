@@ -209,7 +209,6 @@ def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
     found.lines, found.first_seq, found.last_seq = len(hashes), min(hashes), max(hashes)
     found.hash = hashes[found.last_seq]
     missing: set[int] = set()
-    ends = {restore.forgotten_seq: restore.forgotten_hash for restore in found.restores}
     for sealed in _read_sealed(paths):
         if sealed.seq not in hashes:
             continue  # written since the first reading
@@ -219,17 +218,7 @@ def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
             found.first = found.first or sealed
         if sealed.seq == found.last_seq:
             found.last = found.last or sealed
-        if sealed.seq == 1 or sealed.seq - 1 in hashes:
-            found.add(sealed, sealed.refusal(GENESIS if sealed.seq == 1 else hashes[sealed.seq - 1]))
-        elif sealed.seq - 1 in ends:
-            found.add(sealed, sealed.refusal(ends[sealed.seq - 1]))
-        elif sealed.seq == found.first_seq:
-            found.add(sealed, _difference(found.first, sealed))
-        elif is_void(sealed.seq - 1, found.restores):
-            continue  # what is missing there counts nowhere
-        elif sealed.seq not in missing:
-            missing.add(sealed.seq)
-            found.add(sealed, f"the line before it, seq {sealed.seq - 1}, is missing", missing=True)
+        _prove(found, sealed, hashes, missing)
     return found
 
 
@@ -321,6 +310,19 @@ def _read_sealed(paths: Sequence[Path]) -> Iterator[Sealed]:
         for place, line in read_lines(path):
             if "seq" in line:
                 yield Sealed(int(line["seq"] or 0), line, place)
+
+
+def _prove(found: Verification, sealed: Sealed, hashes: dict[int, str], missing: set[int]) -> None:
+    """By the hash of the line before it, as far as there is one: in the files, or told by a restore."""
+    ends = {restore.forgotten_seq: restore.forgotten_hash for restore in found.restores}
+    prev_hash = GENESIS if sealed.seq == 1 else hashes.get(sealed.seq - 1, ends.get(sealed.seq - 1))
+    if prev_hash is not None:
+        found.add(sealed, sealed.refusal(prev_hash))
+    elif sealed.seq == found.first_seq:
+        found.add(sealed, _difference(found.first, sealed))
+    elif sealed.seq not in missing and not is_void(sealed.seq - 1, found.restores):
+        missing.add(sealed.seq)
+        found.add(sealed, f"the line before it, seq {sealed.seq - 1}, is missing", missing=True)
 
 
 def _restore(sealed: Sealed) -> Restore:

@@ -56,6 +56,8 @@ def start(
         elif sight.runs:
             note(f"database: {desk.database.name}")
             echo_runs(sight.runs)
+        if sight.lost:
+            note(f"{sight.lost} runs were lost by a restore; their programmes wait for a person: despensa run lost")
         return code
 
 

@@ -7,25 +7,18 @@ of it may live in another city by now, and the funds do not know what it spent.
 import orjson
 
 from models.errors import RefusedByState
+from models.restores import LIST_RESTORES
 from models.storage import Query, Tx
 from models.tables import LostRun, Programme, Run, run_code
 
 #: Why a run is paused, or waits to be, that a person had halted before the restore.
 HALTED = "restored: a person may have halted it before"
-#: Why a run is blocked while another one of its programme is lost.
-LOST = "lost run"
+#: Why a run is blocked while another one of its programme is lost; before the colon, what metrics call it.
+LOST = "lost: a run of its programme, until a person has decided; despensa run lost"
 
-FIND_REMEMBERED = Query("""
--- find_remembered: whether the logs knew a run as released that a restored backup knew as a plan; and as halted
-SELECT MAX(CASE WHEN fields LIKE '%"halted":true%' THEN 1 ELSE 0 END) AS halted FROM journal
-WHERE run_id = :run_id AND event = 'run.remembered'
-""")
-
-LIST_INCOMPLETE = Query("""
--- list_incomplete: restores without all lines since the backup, after which runs may be lost unnoticed; by the index of
--- the runs, bounded by how often the database was restored
-SELECT fields FROM journal
-WHERE run_id IS NULL AND event = 'database.restored' AND fields NOT LIKE '%"missing":0,%'
+LIST_REMEMBERED = Query("""
+-- list_remembered: that the logs knew a run as released which a restored backup knew as a plan, once for each restore
+SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.remembered'
 """)
 
 LIST_WAITING = Query("""
@@ -60,10 +53,15 @@ def refuse_while_lost(tx: Tx, programme_id: int) -> None:
 
 def was_released(tx: Tx, run_id: int) -> bool:
     """Whether the logs knew a run as released that is a plan here: its vouchers may have been handed over."""
-    return tx.scalar(FIND_REMEMBERED, run_id=run_id) is not None
+    return bool(tx.all(LIST_REMEMBERED, run_id=run_id))
 
 
 def is_halted(tx: Tx, run: Run) -> bool:
-    """Whether a run is to be paused as soon as it is released: a person had halted it, or nobody knows."""
-    cycles = [orjson.loads(row.fields)["forgotten_cycle"] for row in tx.all(LIST_INCOMPLETE)]
-    return tx.scalar(FIND_REMEMBERED, run_id=run.id) == 1 or any(run.cycle <= cycle for cycle in cycles)
+    """Whether a run is to be paused as soon as it is released: a person had halted it, or nobody knows, since lines of
+    its month were missing when the backup was restored.
+    """
+    remembered = [orjson.loads(row.fields) for row in tx.all(LIST_REMEMBERED, run_id=run.id)]
+    restored = [orjson.loads(row.fields) for row in tx.all(LIST_RESTORES)]
+    return any(fields["halted"] for fields in remembered) or any(
+        fields["missing"] > 0 and run.cycle <= fields["forgotten_cycle"] for fields in restored
+    )

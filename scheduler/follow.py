@@ -6,6 +6,7 @@ from datetime import datetime
 
 from models.calendar import Cycle
 from models.errors import EXIT_PRECEDENCE, DespensaError, Exit
+from models.lost import list_lost
 from models.runs import RunSummary, list_summaries
 from models.states import FINISHED, RunState
 from models.storage import Database, Query
@@ -48,6 +49,7 @@ class Sight:
     runs: list[RunSummary]
     settled: bool  #: completed, waiting for a person, or paused; and every notice was tried once
     exit_code: Exit
+    lost: int = 0  #: runs that a restore has lost, and that wait for a person
 
 
 def look(database: Database, chosen: Chosen, *, since: datetime, now: datetime, embedded: bool) -> Sight:
@@ -63,12 +65,14 @@ def look(database: Database, chosen: Chosen, *, since: datetime, now: datetime, 
             payday_at=now, whole_cycle=int(chosen.cycle is not None),
         )  # fmt: skip
         summaries = list_summaries(tx, [row.id for row in rows])
+        lost = len(list_lost(tx, undecided=True))
         untried = sum(int(tx.scalar(COUNT_UNTRIED, run_id=row.id, now=tx.now)) for row in rows)
         if embedded:
             untried += int(tx.scalar(COUNT_READY, now=tx.now))
     states = [_settled(row.state, row.blocked, row.opens_at, row.completed_at, now=now) for row in rows]
     codes = [_exit_code(row.state, row.blocked, row.opens_at, now=now) for row in rows]
-    return Sight(summaries, settled=all(states) and untried == 0, exit_code=first_of(codes))
+    codes += [Exit.WAITING_FOR_APPROVAL] * lost
+    return Sight(summaries, settled=all(states) and untried == 0, exit_code=first_of(codes), lost=lost)
 
 
 def first_of(codes: Sequence[Exit]) -> Exit:
@@ -96,5 +100,5 @@ def _exit_code(state: str, blocked: str, opens_at: datetime, *, now: datetime) -
     if state in (RunState.PLANNED, RunState.APPROVED):
         if opens_at > now:
             return Exit.DONE  # planned ahead: nothing is due yet
-        return Exit.WAITING_FOR_APPROVAL if blocked.startswith("approval") else Exit.FAILED
+        return Exit.WAITING_FOR_APPROVAL if blocked.startswith(("approval", "lost")) else Exit.FAILED
     return Exit.FAILED  # released and not over: only where a limit ended the waiting

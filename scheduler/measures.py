@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from models.calendar import Cycle, Slot
+from models.calendar import Cycle, Slot, slot_of
+from models.lost import list_lost
 from models.sightings import SEEN_WITHIN_S
 from models.states import CaseReason, NoticeState
 from models.storage import Query, Tx, seconds
@@ -282,6 +283,13 @@ class Measurer:
             for state in NoticeState:
                 reading.add(NOTICES, *labels, str(state), value=0)
         now = self.clock()
+        for lost in list_lost(tx, undecided=True):
+            labels = (codes[lost.programme_id], lost.location_code)
+            reading.add(WAITING, *labels, "lost", value=1)
+            for place in places:
+                if (place.programme_id, place.location_code) == (lost.programme_id, lost.location_code):
+                    opened_at = slot_of(place, Cycle.parse(lost.cycle)).opens_at
+                    reading.raise_to(WAITING_AGE, *labels, value=_age_s(opened_at, now=now))
         for due in list_due(tx, places, now=now):
             if self._has_families(tx, due.slot, now=now):
                 labels = (codes[due.slot.programme_id], due.slot.location_code)

@@ -14,6 +14,7 @@ from models.columns import instant_text
 from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Misconfigured, RefusedByState
 from models.events import RunPlanned
 from models.journal import append
+from models.lost import refuse_while_lost
 from models.runs import of_run
 from models.storage import Query, Tx, describe
 from models.tables import LINES_PER_RUN, ExchangeRate, Fund, Issuer, Location, Programme, ProgrammeLocation, Run
@@ -207,7 +208,8 @@ def plan_slot(
     """Plan a slot's part, or its next part with `part=None`. Planning what is planned changes nothing.
 
     Raises Misconfigured without the cycle's rate; RefusedByState for a location where the programme does not run,
-    before its first cycle, or while the programme is imported; NothingToPlan where nobody is entitled without a line.
+    before its first cycle, while the programme is imported, or while a run of it is lost; NothingToPlan where nobody is
+    entitled without a line.
     """
     tx.allow_long_statement()
     _hold_enrolments(tx, programme)
@@ -218,6 +220,7 @@ def plan_slot(
     existing = tx.find(Run, *_is_part(slot, part))
     if existing is not None:
         return Planned(existing, created=False, held_elsewhere=_held_elsewhere(tx, slot))
+    refuse_while_lost(tx, programme.id)
     if not has_families(tx, slot):
         raise NothingToPlan(f"no family of {location_code} is entitled in {cycle} and without a line")
     rate = _get_rate(tx, programme, cycle)

@@ -13,10 +13,12 @@ from models.columns import instant_text
 from models.errors import BooksDisagree, FundTooSmall, RefusedByState
 from models.events import RunReleased
 from models.journal import append
+from models.lost import HALTED, is_halted, refuse_while_lost
 from models.runs import lock_run, of_run
 from models.states import RunState
 from models.storage import Query, Tx
 from models.tables import Fund, Run, run_code
+from scheduler.pause import pause
 from scheduler.plan import digest_of_lines
 
 LIST_PLANNED_BATCHES = Query("""
@@ -50,13 +52,23 @@ class Share:
 def release(tx: Tx, run_id: int, *, now: datetime) -> Run:
     """Release an approved run from its payday on.
 
-    Raises RefusedByState before the payday; FundTooSmall, with nothing reserved, if the funds cannot cover it;
-    BooksDisagree if the lines are not those that were approved.
+    One that a person had halted before a restore is paused at once, so that nobody is paid against that decision.
+    Raises RefusedByState before the payday, and while a run of the programme is lost; FundTooSmall, with nothing
+    reserved, if the funds cannot cover it; BooksDisagree if the lines are not those that were approved.
     """
     tx.allow_long_statement()
     run = lock_run(tx, run_id, states=(RunState.APPROVED,), verb="released")
     if now < run.opens_at:
         raise RefusedByState(f"run {run_code(run)} opens at {instant_text(run.opens_at)}: not before")
+    refuse_while_lost(tx, run.programme_id)
+    reserve(tx, run)
+    if is_halted(tx, run):
+        pause(tx, run.id, reason=HALTED)
+    return tx.get(Run, Run.id == run_id)
+
+
+def reserve(tx: Tx, run: Run) -> None:
+    """Reserve an approved run's total and open its batches. Raises FundTooSmall, and BooksDisagree, as `release`."""
     if digest_of_lines(tx, run) != run.approved_digest:
         raise BooksDisagree(
             f"the lines of run {run_code(run)} are not those that were approved",
@@ -78,7 +90,6 @@ def release(tx: Tx, run_id: int, *, now: datetime) -> Run:
             batches=sum(share.batches for share in shares), operator=tx.operator,
         ),
     )  # fmt: skip
-    return tx.get(Run, Run.id == run.id)
 
 
 def _share(tx: Tx, run: Run) -> list[Share]:

@@ -23,6 +23,7 @@ from models.events import Observed, RunBlocked, SchedulerSeen, TickFailed
 from models.journal import append
 from models.kept_head import KeptHead
 from models.log import Log
+from models.lost import LOST, waiting_programmes
 from models.runs import BLOCK_RUN, of_run
 from models.sightings import roll_call, see
 from models.states import RunState
@@ -197,7 +198,10 @@ class Ticker:
         with self._step("due", result):
             with self.database.reading() as tx:
                 due = list_due(tx, places, now=now)
-            slots = [each.slot for each in due if each.slot not in self._empty]
+                waiting = waiting_programmes(tx)
+            slots = [
+                each.slot for each in due if each.slot not in self._empty and each.slot.programme_id not in waiting
+            ]
             for slot, found, alone in map(plan, slots) if self.planners == 1 else self._side_by_side(plan, slots):
                 result.add_plan(alone)
                 if not found:
@@ -224,8 +228,11 @@ class Ticker:
             with self._step("latecomers", result):
                 with self.database.reading() as tx:
                     found = list_latecomers(tx, cycle)
+                    waiting = waiting_programmes(tx)
                 for programme_id, location_code in found:
-                    if _within_reach(places, programme_id, location_code, cycle, now=now):
+                    if programme_id not in waiting and _within_reach(
+                        places, programme_id, location_code, cycle, now=now
+                    ):
                         self._plan(programme_id, location_code, cycle, None, result, now=now)
 
     def _plan(
@@ -340,6 +347,9 @@ def advance(database: Database, run_id: int, *, now: datetime) -> bool:
     """
     with database.transaction() as tx:
         run = tx.get(Run, Run.id == run_id, lock=True)
+        if run.programme_id in waiting_programmes(tx):
+            block(tx, run, LOST)
+            return False
         if run.state == RunState.PLANNED:
             reason = approve_by_policy(tx, run_id, now=now)
             if reason:

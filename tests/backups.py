@@ -4,11 +4,27 @@ import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
+import pytest
 from sqlalchemy import text
 
-from models.storage import Database
+from console import database as db_commands
+from console.log_totals import read_totals
+from console.log_verify import compare, verify
+from console.tables import runs_as_json
+from models.messages import CreditBatch
+from models.restores import list_restores
+from models.runs import list_summaries
+from models.storage import Database, Tx
+from models.tables import Run
+from scheduler.seal import emit, seal
+from tests.builders import batches_of
+from tests.command_line import CommandLine, Outcome
+from tests.installation import Installation
+from tests.ledger import assert_books_agree
 
 _NUMBERS = itertools.count(1)
 
@@ -69,3 +85,57 @@ def _say_where(database: Database) -> None:
                 "|| (SELECT oid FROM pg_database WHERE datname = current_database()) WHERE place <> ''"
             )
         )
+
+
+@dataclass
+class Site:
+    """An installation, its backups, and the command that goes on after a restore."""
+
+    installation: Installation
+    backup: Callable[[], Callable[[], None]]
+    command: CommandLine
+
+    def write_log(self) -> None:
+        """Seal and emit all that happened."""
+        while seal(self.installation.database):
+            pass
+        emit(self.installation.database, self.installation.log)
+
+    def credit(self, run: Run, *, batches: int = 1_000) -> None:
+        """What workers do with a run's open batches."""
+        open_ = [batch for batch in batches_of(self.installation.database, run) if batch.state == "open"]
+        for batch in open_[:batches]:
+            self.installation.receive(CreditBatch(batch.id))
+
+    def act(self, change: Callable[[Tx, int], object], run: Run) -> None:
+        """One decision, in its own transaction."""
+        with self.installation.database.transaction() as tx:
+            change(tx, run.id)
+
+    def restored(self, *words: object, files: list[Path] | None = None) -> Outcome:
+        """`despensa db restored`."""
+        return self.command.run(
+            db_commands.app, "restored", *(files or [self.installation.settings.log]), "--yes", *words
+        )
+
+    def assert_log_equals_database(self) -> None:
+        """Promise 6, over the restores, by every reader; and the books agree."""
+        self.write_log()
+        path = self.installation.settings.log
+        totals = read_totals([path])
+        proven = verify([path])
+        with self.installation.database.reading() as tx:
+            kept = list_summaries(tx, [run.id for run in tx.list(Run)])
+            restores = list_restores(tx)
+            behind = compare(tx, proven)
+        assert (proven.faults, behind) == ([], 0)
+        assert set(restores) <= set(proven.restores)
+        assert runs_as_json(totals.summaries) == runs_as_json(kept)
+        assert_books_agree(self.installation.database)
+
+
+@contextmanager
+def site_of(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Its backups are dropped in the end."""
+    with backups(installation.database) as take:
+        yield Site(installation, take, CommandLine(monkeypatch, installation.environment))

@@ -77,6 +77,7 @@ def head(**changes: object) -> Head:
         last_seq=18_204,
         gaps=[],
         faults=[],
+        restored=[],
         books="agree",
         books_at=before(minutes=22),
         books_differences=0,

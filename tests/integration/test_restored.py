@@ -1,29 +1,22 @@
 """A backup is put back: what the database has forgotten is learned from the logs, and nothing is paid twice."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from console import database as db_commands
-from console.log_totals import read_totals
-from console.log_verify import compare, verify
-from console.tables import runs_as_json
+from console.log_verify import verify
 from models.errors import Exit
-from models.messages import CreditBatch
 from models.restores import list_restores
-from models.runs import list_summaries
-from models.storage import Tx
-from models.tables import LostRun, Run
+from models.tables import LostRun
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.discard import discard
 from scheduler.pause import pause, resume
 from scheduler.release import release
-from scheduler.seal import emit, emit_again, seal
-from tests.backups import backups
+from scheduler.seal import emit_again, seal
+from tests.backups import Site, site_of
 from tests.builders import (
     NOGALES,
     PAYDAY,
@@ -31,70 +24,20 @@ from tests.builders import (
     a_planned_run,
     a_programme,
     a_released_run,
-    batches_of,
     families,
     run_again,
     vouchers_of,
 )
-from tests.command_line import CommandLine, Outcome
 from tests.installation import Installation
-from tests.ledger import assert_books_agree
 
 JUAREZ = "08037"
-
-
-@dataclass
-class Site:
-    """An installation, its backups, and the command that goes on after a restore."""
-
-    installation: Installation
-    backup: Callable[[], Callable[[], None]]
-    command: CommandLine
-
-    def write_log(self) -> None:
-        """Seal and emit all that happened."""
-        while seal(self.installation.database):
-            pass
-        emit(self.installation.database, self.installation.log)
-
-    def credit(self, run: Run, *, batches: int = 1_000) -> None:
-        """What workers do with a run's open batches."""
-        open_ = [batch for batch in batches_of(self.installation.database, run) if batch.state == "open"]
-        for batch in open_[:batches]:
-            self.installation.receive(CreditBatch(batch.id))
-
-    def act(self, change: Callable[[Tx, int], object], run: Run) -> None:
-        """One decision, in its own transaction."""
-        with self.installation.database.transaction() as tx:
-            change(tx, run.id)
-
-    def restored(self, *words: object, files: list[Path] | None = None) -> Outcome:
-        """`despensa db restored`."""
-        return self.command.run(
-            db_commands.app, "restored", *(files or [self.installation.settings.log]), "--yes", *words
-        )
-
-    def assert_log_equals_database(self) -> None:
-        """Promise 6, over the restores, by every reader; and the books agree."""
-        self.write_log()
-        path = self.installation.settings.log
-        totals = read_totals([path])
-        proven = verify([path])
-        with self.installation.database.reading() as tx:
-            kept = list_summaries(tx, [run.id for run in tx.list(Run)])
-            restores = list_restores(tx)
-            behind = compare(tx, proven)
-        assert (proven.faults, behind) == ([], 0)
-        assert set(restores) <= set(proven.restores)
-        assert runs_as_json(totals.summaries) == runs_as_json(kept)
-        assert_books_agree(self.installation.database)
 
 
 @pytest.fixture
 def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Nothing has happened yet."""
-    with backups(installation.database) as take:
-        yield Site(installation, take, CommandLine(monkeypatch, installation.environment))
+    with site_of(installation, monkeypatch) as found:
+        yield found
 
 
 def test_known_run_goes_on_with_the_same_numbers(site: Site) -> None:
