@@ -1,13 +1,17 @@
 """Running a command of the tree in this process, with settings of the test's own, as `console.main` would."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pytest
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from console.main import app as despensa
 from models.errors import DespensaError, Exit
 
 
@@ -50,3 +54,15 @@ class CommandLine:
             raise error
         code = int(error.exit_code) if error else int(result.return_value or Exit.DONE)
         return Outcome(code, result.stdout, result.stderr, error)
+
+
+def parsed_by(arguments: Sequence[str]) -> str:
+    """The words of the command that these are of, such as `run start`. Raises where one of them means nothing to it."""
+    command: Any = get_command(despensa)
+    context = command.make_context("despensa", list(arguments))
+    path = []
+    while getattr(command, "commands", None):
+        under, command, more = command.resolve_command(context, [*context._protected_args, *context.args])
+        path.append(under)
+        context = command.make_context(under, more, parent=context)
+    return " ".join(path)
