@@ -6,10 +6,11 @@ from pathlib import Path
 
 import typer
 
+from console.backup import backup
 from console.entry import echo, echo_json, note
 from models.errors import Exit
 
-app = typer.Typer(no_args_is_help=True, help="The database: create, upgrade, check, go on after a restore.")
+app = typer.Typer(no_args_is_help=True, help="The database: create, upgrade, check, back up, go on after a restore.")
 
 
 @app.command()
@@ -110,3 +111,6 @@ def _version_warnings(major: int | None) -> list[str]:
     if major is None or POSTGRESQL_MIN <= major <= POSTGRESQL_MAX:
         return []
     return [f"PostgreSQL {major} is not one of {POSTGRESQL_MIN} to {POSTGRESQL_MAX}, which are tested"]
+
+
+app.command()(backup)

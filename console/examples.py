@@ -9,9 +9,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "config": ("despensa config show", "despensa config check"),
     "config show": ("despensa config show", "despensa config show --json"),
     "config check": ("despensa config check",),
-    "db": ("despensa db upgrade", "despensa db check"),
+    "db": ("despensa db upgrade", "despensa db check", "despensa db backup /srv/backup"),
     "db upgrade": ("despensa db upgrade", "despensa db upgrade --contract"),
     "db check": ("despensa db check --json",),
+    "db backup": ("despensa db backup /srv/backup", "despensa db backup /srv/backup --keep 14 --json"),
     "db restored": (
         "despensa db restored /var/log/despensa/*.jsonl* --dry-run",
         "despensa db restored /var/log/despensa/*.jsonl*",

@@ -169,6 +169,9 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "run_id": 6, "run": "2026-12/05025", "location": "05025", "credited": 8, "credited_minor": 6_632_000,
         "exported": 0,
     }),
+    "database.saved": ("2026-12-05T19:00:00.114530Z", COMMAND, {
+        "file": "despensa-20261205T190000Z-0005.dump", "bytes": 48_219_776, "head_seq": 27,
+    }),
     "books.disagreed": ("2026-12-05T19:05:12.008416Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
     "database.held": ("2026-12-05T19:20:00.310275Z", SCHEDULER, {
         "reason": "its journal ends at 20, and was at 27 already: it was restored, or lost its end", "head_seq": 20,

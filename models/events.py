@@ -655,6 +655,18 @@ class DatabaseHeld(Observed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSaved(Observed):
+    """`despensa db backup` has written a file, whole and verified. `head_seq` is the last place of its journal."""
+
+    NAME: ClassVar[str] = "database.saved"
+
+    file: str  #: its name, without its folder
+    bytes: int
+    head_seq: int
+    file_digest: str  #: SHA-256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BooksReconciled(Observed):
     """Every balance was compared with its rows: by `run reconcile`, or by a scheduler, at most once an hour."""
 

@@ -27,6 +27,7 @@ from models.money import MINOR_PER_MAJOR
 from models.runs import of_run
 from models.storage import Database, Query, Tx
 from models.tables import LINES_PER_RUN, Location, Run, Store, run_code
+from models.whole_files import name_it
 
 #: So long the secret before a rotation signs, too. Source: issue "The monthly run, end to end", Workers.
 PREVIOUS_SECRET_FOR = timedelta(hours=24)
@@ -220,7 +221,7 @@ def export_run(database: Database, run: Run, *, keys: KeyRing, path: Path) -> Ex
         with database.transaction() as tx:
             fields = of_run(tx, run)
             append(tx, VouchersExported(**fields, vouchers=vouchers, file_digest=digest, operator=tx.operator))
-        _name_it(part, path)
+        name_it(part, path)
     except OSError as error:
         raise RefusedInput(f"{path} cannot be written: {error.strerror}", hint="choose another --out") from None
     finally:
@@ -361,17 +362,6 @@ def _write_new(path: Path, rows: Iterable[tuple[str, ...]]) -> tuple[int, str]:
         sink.flush()
         os.fsync(descriptor)
     return count, digesting.hexdigest()
-
-
-def _name_it(part: Path, path: Path) -> None:
-    """Give a whole file its name, unless that was taken meanwhile. A rename would overwrite; a link refuses to."""
-    os.link(part, path)
-    part.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _seq_of(tx: Tx, *, run_id: int, batch_id: int | None, case_id: int | None) -> int | None:

@@ -148,7 +148,7 @@ def upgrade(database: Database, *, contract: bool = False) -> tuple[str | None, 
         require_current(database)
         return current, current
     try:
-        with _alone(database) as connection:
+        with alone(database) as connection:
             before = after = _revision_of(connection)
             for step in _steps_after(before):
                 if step.contracts and before is not None:
@@ -270,8 +270,8 @@ def _apply(database: Database, connection: Connection, step: Step) -> None:
 
 
 @contextmanager
-def _alone(database: Database) -> Iterator[Connection]:
-    """A connection to migrate on, and nobody else does meanwhile."""
+def alone(database: Database) -> Iterator[Connection]:
+    """A connection to migrate on. No other `db` command works meanwhile: raises AnotherCommandAtWork beside one."""
     with _file_lock(database), database.engine.connect() as connection:
         if database.dialect == "sqlite":
             yield connection

