@@ -1,6 +1,8 @@
 """A database that was restored, or copied, pays nothing until it was compared with the logs."""
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,7 +17,7 @@ from models.custody import GET_CUSTODY, HOLD, find_reason, hold, release
 from models.errors import Exit, Restored
 from models.kept_head import Head, KeptHead
 from models.messages import CreditBatch
-from models.storage import Database
+from models.storage import Database, sqlite_url
 from models.tables import Custody, Run
 from scheduler.loop import tick_until_stopped
 from scheduler.seal import seal
@@ -34,6 +36,7 @@ from tests.builders import (
 from tests.command_line import CommandLine
 from tests.commands import despensa, end, kill
 from tests.commands import start as start_command
+from tests.conftest import url_of
 from tests.copies import create_copy, drop_copy, take_copy
 from tests.installation import Installation
 from tests.ledger import count
@@ -161,6 +164,32 @@ def test_place_that_a_comparison_left_out_is_no_other_history(installation: Inst
             return [Head(known.seq + 5, "a" * 64)]
 
     assert find_reason(installation.database, Kept(installation.settings.head)) == ""
+
+
+def test_seal_between_the_two_looks_is_no_restore(installation: Installation) -> None:
+    """Of another scheduler, which keeps its head at once."""
+    journal(installation, "first")
+
+    class Kept(KeptHead):
+        def heads(self) -> list[Head]:
+            append_something(installation.database)
+            seal(installation.database)
+            return [head(installation.database)]
+
+    assert find_reason(installation.database, Kept(installation.settings.head)) == ""
+
+
+def test_database_that_was_just_made_may_pay(profile: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """As `db upgrade` leaves it, before anybody has sealed anything."""
+    if profile == "embedded":
+        url = sqlite_url(request.getfixturevalue("migrated_sqlite"))
+    else:
+        url = url_of(request.getfixturevalue("postgresql"), "migrated")
+
+    with closing(Database(url)) as database:
+        assert find_reason(database, KeptHead(tmp_path / "journal-head")) == ""
+        with database.reading() as tx:
+            assert tx.get(Custody).place == custody.current_place(tx) != ""
 
 
 def test_file_that_is_spoilt_refuses_nothing(installation: Installation) -> None:
