@@ -140,6 +140,9 @@ def resolve(
     case: int = typer.Argument(help="The number of the case."),
     paid: str = typer.Option("", help="The family was paid: a reference to the evidence, which names nobody."),
     not_owed: bool = typer.Option(False, "--not-owed", help="The line was not owed; its reserve goes back."),
+    evidence: str = typer.Option(
+        "", help="With --not-owed: a reference to the proof, which names nobody. After a restore it may be needed."
+    ),
     yes: bool = YES,
 ) -> None:
     """A person's exit from any case: paid, with evidence, or not owed."""
@@ -150,6 +153,8 @@ def resolve(
 
     if bool(paid) == not_owed:
         raise RefusedInput("say either --paid EVIDENCE or --not-owed")
+    if evidence and not not_owed:
+        raise RefusedInput("--evidence goes with --not-owed; --paid has its own")
     with entry() as desk:
         with desk.database.reading() as tx:
             found = tx.get(Case, Case.id == case)
@@ -162,7 +167,7 @@ def resolve(
                 version = load_keys(desk.settings.keys, "pin").latest.version
                 resolve_paid(tx, case, evidence=paid, key_version=version)
             else:
-                resolve_not_owed(tx, case)
+                resolve_not_owed(tx, case, evidence=evidence)
     note(f"case {case} is closed")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from models.columns import instant_text
-from models.doubts import is_surely_absent
+from models.doubts import ForgottenSends, Sends, is_surely_absent
 from models.events import CaseOpened
 from models.journal import append
 from models.runs import of_run
@@ -41,31 +41,43 @@ def unsettled(line: str) -> str:
                        AND (c.state = 'open' OR c.outcome = 'not_owed'))"""  # noqa: S608  # of constants, of no input
 
 
+#: A line `d` that was called for, or may have been sent in a time that a restored database has forgotten.
+CALLED = "(i.id IS NOT NULL OR d.cycle <= :forgotten_cycle)"
+
 LIST_CALLED = Query(f"""
--- list_called: lines of a range that were sent to their issuer and have no usable answer, or that it credited; neither
--- vouchers, nor cases already, nor found not owed, nor in a batch of the run that will ask. Bounded by the batch
-SELECT i.disbursement_id AS id,
+-- list_called: lines of a range that were, or may have been, sent to their issuer and have no usable answer, or that
+-- it credited; neither vouchers, nor cases already, nor found not owed, nor in a batch of the run that will ask.
+-- Bounded by the batch
+SELECT d.id, d.cycle,
        {DOUBT},
        MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
-FROM intent i LEFT JOIN answer a ON a.intent_id = i.id
-WHERE i.disbursement_id BETWEEN :first_id AND :last_id
-  AND {unsettled("i.disbursement_id")}
+FROM disbursement d LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
+WHERE d.id BETWEEN :first_id AND :last_id AND {CALLED}
+  AND {unsettled("d.id")}
   AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.run_id = :run_id AND b.state = 'open'
-                  AND i.disbursement_id BETWEEN b.first_id AND b.last_id)
-GROUP BY i.disbursement_id ORDER BY i.disbursement_id
+                  AND d.id BETWEEN b.first_id AND b.last_id)
+GROUP BY d.id, d.cycle ORDER BY d.id
 """)  # noqa: S608  # of constants, of no input
 
 LIST_DOUBTED = Query(f"""
--- list_doubted: lines of a programme that were sent to its issuer and have no usable answer, or that it credited;
--- neither vouchers nor found not owed. Bounded by what is under way
-SELECT i.disbursement_id AS id,
+-- list_doubted: lines of a programme that were, or may have been, sent to its issuer and have no usable answer, or that
+-- it credited; neither vouchers nor found not owed. Bounded by what is under way
+SELECT d.id, d.cycle,
        {DOUBT},
        MAX(CASE WHEN a.outcome = 'credited' THEN 1 ELSE 0 END) AS credited
-FROM disbursement d JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
-WHERE d.programme_id = :programme_id
+FROM disbursement d LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
+WHERE d.programme_id = :programme_id AND {CALLED}
   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
   AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
-GROUP BY i.disbursement_id ORDER BY i.disbursement_id
+GROUP BY d.id, d.cycle ORDER BY d.id
+""")  # noqa: S608  # of constants, of no input
+
+GET_CALLED = Query(f"""
+-- get_called: what is known of one line's calls
+SELECT d.id, d.cycle,
+       {DOUBT}
+FROM disbursement d LEFT JOIN intent i ON i.disbursement_id = d.id LEFT JOIN answer a ON a.intent_id = i.id
+WHERE d.id = :disbursement_id GROUP BY d.id, d.cycle
 """)  # noqa: S608  # of constants, of no input
 
 #: Which cases `c`, of runs `r`, an operator means. Empty texts, zeros and `:any_error` 1 leave nobody out.
@@ -151,20 +163,55 @@ def list_in_doubt(tx: Tx, run: Run, *, first_id: int, last_id: int) -> list[Doub
     issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
     if issuer is None:
         return []
-    rows = tx.all(LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id)
+    forgotten = forgotten_sends(issuer)
+    rows = tx.all(
+        LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id,
+        forgotten_cycle=forgotten.cycle if forgotten else "",
+    )  # fmt: skip
     return [Doubt(int(row.id), bool(row.credited)) for row in rows if _is_in_doubt(row, issuer)]
 
 
 def count_in_doubt(tx: Tx, issuer: Issuer) -> int:
     """How many lines of a programme are credited at its issuer, or perhaps, and not settled here."""
-    rows = tx.all(LIST_DOUBTED, programme_id=issuer.programme_id)
+    tx.allow_long_statement()
+    forgotten = forgotten_sends(issuer)
+    rows = tx.all(
+        LIST_DOUBTED, programme_id=issuer.programme_id, forgotten_cycle=forgotten.cycle if forgotten else ""
+    )  # fmt: skip
     return sum(_is_in_doubt(row, issuer) for row in rows)
 
 
+def forgotten_sends(issuer: Issuer) -> ForgottenSends | None:
+    """What a restored database has forgotten of an issuer's programme; None where it was never restored."""
+    if issuer.forgotten_from is None or issuer.forgotten_until is None:
+        return None
+    return ForgottenSends(issuer.forgotten_cycle, issuer.forgotten_from, issuer.forgotten_until)
+
+
+def may_be_forgotten(tx: Tx, run: Run, disbursement_id: int) -> bool:
+    """Whether a line may be credited at its issuer by a send that a restored database has forgotten."""
+    issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
+    forgotten = forgotten_sends(issuer) if issuer else None
+    if issuer is None or forgotten is None:
+        return False
+    row = tx.one(GET_CALLED, disbursement_id=disbursement_id)
+    return forgotten.is_open(row.cycle, _sends(row), key_window=timedelta(hours=issuer.key_window_hours))
+
+
+def _sends(row: Row[Any]) -> Sends:
+    return Sends(row.doubted_first_at, row.doubted_last_at, row.absent_at)
+
+
 def _is_in_doubt(row: Row[Any], issuer: Issuer) -> bool:
-    return bool(row.credited) or not is_surely_absent(
-        doubted_first_at=row.doubted_first_at, doubted_last_at=row.doubted_last_at, absent_at=row.absent_at,
-        key_window=timedelta(hours=issuer.key_window_hours),
+    key_window = timedelta(hours=issuer.key_window_hours)
+    sends, forgotten = _sends(row), forgotten_sends(issuer)
+    return (
+        bool(row.credited)
+        or (forgotten is not None and forgotten.is_open(row.cycle, sends, key_window=key_window))
+        or not is_surely_absent(
+            doubted_first_at=sends.doubted_first_at, doubted_last_at=sends.doubted_last_at,
+            absent_at=sends.absent_at, key_window=key_window,
+        )
     )  # fmt: skip
 
 

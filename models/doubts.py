@@ -6,6 +6,7 @@ the money up* only a sure one will do: asked so late that every send was over, a
 forgotten the reference.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from models.deadlines import LEASE_S
@@ -30,6 +31,45 @@ ASK_AGAIN = (
 KEY_WINDOW_OVER = "the key window is over"
 #: A line that an issuer puts off, or that cannot be called for, for so long becomes a case. Source: design.md, Poison.
 PUT_OFF_MAX = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Sends:
+    """What is known of a line's sends: the first and last one without a usable answer, and the issuer's last "nothing
+    here" after all of them.
+    """
+
+    doubted_first_at: datetime | None
+    doubted_last_at: datetime | None
+    absent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenSends:
+    """Sends that a restored database has forgotten: lines of months up to `cycle` may have been sent at any time from
+    the one instant to the other, whatever the database knows of them.
+    """
+
+    cycle: str
+    first_at: datetime
+    last_at: datetime
+
+    def is_open(self, cycle: str, sends: Sends, *, key_window: timedelta) -> bool:
+        """Whether a line of this month is still in doubt for it: the issuer has not surely said since that it holds
+        nothing.
+        """
+        return cycle <= self.cycle and not is_surely_absent(
+            doubted_first_at=self.first_at, doubted_last_at=self.last_at, absent_at=sends.absent_at,
+            key_window=key_window,
+        )  # fmt: skip
+
+    def join(self, sends: Sends) -> Sends:
+        """The line's sends with the forgotten one; what was said before is not the last word."""
+        return Sends(
+            min(sends.doubted_first_at or self.first_at, self.first_at),
+            max(sends.doubted_last_at or self.last_at, self.last_at),
+            sends.absent_at if sends.absent_at is not None and sends.absent_at >= self.last_at else None,
+        )
 
 
 def sure_from(doubted_last_at: datetime) -> datetime:

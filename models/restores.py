@@ -17,7 +17,7 @@ RESTORED = "database.restored"
 LIST_RESTORES = Query("""
 -- list_restores: every restore that this database knows, oldest first; bounded by how often it was restored. By the
 -- index of the runs: this event is of none
-SELECT fields FROM journal WHERE run_id IS NULL AND event = 'database.restored' ORDER BY id
+SELECT fields, recorded_at FROM journal WHERE run_id IS NULL AND event = 'database.restored' ORDER BY id
 """)
 
 

@@ -1,6 +1,7 @@
 """A person's exit from any case: paid, with evidence, or not owed. Case, money, voucher and event together."""
 
 from models import books
+from models.cases import may_be_forgotten
 from models.errors import NotFound, RefusedByState, RefusedInput
 from models.events import CaseResolved
 from models.journal import append
@@ -50,12 +51,15 @@ def resolve_paid(tx: Tx, case_id: int, *, evidence: str, key_version: int) -> Ca
     return case
 
 
-def resolve_not_owed(tx: Tx, case_id: int) -> Case:
+def resolve_not_owed(tx: Tx, case_id: int, *, evidence: str = "") -> Case:
     """The line was not owed: give its reserve back. It is never credited.
 
     Raises RefusedByState for a closed case, for a line that its issuer is known to have credited, and for one that it
-    may have credited and is still asked about.
+    may have credited and is still asked about; without evidence that it did not, also for one that it may have credited
+    in a time that a restored database has forgotten.
     """
+    if len(evidence) > EVIDENCE_MAX:
+        raise RefusedInput(f"a reference to the evidence has at most {EVIDENCE_MAX} characters")
     run, case, line = _lock(tx, case_id)
     if case.reason == CaseReason.UNKNOWN and case.next_attempt_at is not None:
         raise RefusedByState(
@@ -67,12 +71,19 @@ def resolve_not_owed(tx: Tx, case_id: int) -> Case:
             f"the line of case {case_id} was credited by its issuer: it is owed, and paid",
             hint=f"despensa run retry {run_code(run)} --case {case_id}: its voucher is made from the issuer's answer",
         )
+    if not evidence.strip() and may_be_forgotten(tx, run, line.id):
+        raise RefusedByState(
+            f"the issuer may have credited the line of case {case_id} in a time that this restored database has "
+            "forgotten",
+            hint=f"ask the issuer, then: despensa run resolve {case_id} --not-owed --evidence REFERENCE; or: "
+            f"despensa run retry {run_code(run)} --case {case_id}, which asks before it sends",
+        )
     if case.reserved:
         books.unreserve(
             tx, fund_id=case.fund_id, run_id=run.id, case_id=case.id, amount_minor=line.amount_minor,
             currency=run.currency,
         )  # fmt: skip
-    _close(tx, run, case, line, outcome=CaseOutcome.NOT_OWED, evidence="")
+    _close(tx, run, case, line, outcome=CaseOutcome.NOT_OWED, evidence=evidence.strip())
     complete_if_settled(tx, run.id)
     return case
 

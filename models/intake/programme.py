@@ -8,12 +8,16 @@ from datetime import time
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
+
 from models.cases import count_in_doubt
+from models.columns import parse_instant
 from models.intake import fields
 from models.intake.report import FileReport
 from models.intake.rows import BadFile, BrokenRule, read_bytes
 from models.intake.upsert import upsert
 from models.money import AMOUNT_MINOR_MAX
+from models.restores import LIST_RESTORES
 from models.states import Approval
 from models.storage import Query, Tx
 from models.tables import Issuer, Programme, Run
@@ -100,8 +104,19 @@ def _write_issuer(tx: Tx, programme: Programme, issuer: Issuer | None, before: I
     if issuer is None:
         return ["issuer"] if tx.execute(DELETE_ISSUER, programme_id=programme.id) else []
     issuer.programme_id = programme.id
+    if before is None:
+        _doubt_what_is_forgotten(tx, issuer)
     changed = upsert(tx, issuer, before)
     return ["issuer"] if changed is None else [f"issuer.{name}" for name in changed]
+
+
+def _doubt_what_is_forgotten(tx: Tx, issuer: Issuer) -> None:
+    """A restored database may have forgotten that the programme had this issuer, and what was sent to it."""
+    restored = [(orjson.loads(row.fields), row.recorded_at) for row in tx.all(LIST_RESTORES)]
+    if restored:
+        issuer.forgotten_cycle = max(fields["forgotten_cycle"] for fields, _ in restored)
+        issuer.forgotten_from = min(parse_instant(fields["forgotten_from"]) for fields, _ in restored)
+        issuer.forgotten_until = max(recorded_at for _, recorded_at in restored)
 
 
 def _issuer(document: "_Document") -> Issuer | None:

@@ -4,7 +4,10 @@ from models.storage import Tx
 from models.tables import Table
 
 #: What an import does not decide.
-KEPT = frozenset({"id", "balance_minor", "secret_version", "previous_secret_until", "failures", "breaker_until"})
+KEPT = frozenset({
+    "id", "balance_minor", "secret_version", "previous_secret_until", "failures", "breaker_until",
+    "forgotten_cycle", "forgotten_from", "forgotten_until",
+})  # fmt: skip
 
 
 def upsert(tx: Tx, row: Table, before: Table | None) -> list[str] | None:

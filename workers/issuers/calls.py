@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from models.cases import DOUBT, unsettled
 from models.deadlines import ISSUER_CALL_S, LEASE_S, steady_s
-from models.doubts import is_surely_absent, is_window_over
+from models.doubts import Sends, is_surely_absent, is_window_over
 from models.errors import Misconfigured
 from models.keys import KeyRing, credit_reference
 from models.runs import lock_run
@@ -239,17 +239,24 @@ def _line(row: Row[Any], access: Access, *, keys: KeyRing, now: datetime) -> Lin
             f"disbursement {row.id} was called for under another reference: this host has another reference.key",
             hint="copy the key files from the host that has credited so far, then restart the worker",
         )
+    sends = Sends(row.doubted_first_at, row.doubted_last_at, row.absent_at)
+    in_doubt = row.doubt > row.absence
+    forgotten = access.forgotten
+    if forgotten is not None and forgotten.is_open(row.cycle, sends, key_window=access.key_window):
+        # As if it had been sent, and its answer lost: it is asked for before anything is sent.
+        sends = forgotten.join(sends)
+        in_doubt = in_doubt or sends.absent_at is None
     return Line(
         id=row.id,
         amount_minor=row.amount_minor,
         credit=Credit(reference, row.amount_minor, row.currency),
-        in_doubt=row.doubt > row.absence and not row.credited,
+        in_doubt=in_doubt and not row.credited,
         credited=bool(row.credited),
         key_window=access.key_window,
-        doubted_first_at=row.doubted_first_at,
-        doubted_last_at=row.doubted_last_at,
-        absent_at=row.absent_at,
-        window_over=is_window_over(row.doubted_first_at, access.key_window, now=now),
+        doubted_first_at=sends.doubted_first_at,
+        doubted_last_at=sends.doubted_last_at,
+        absent_at=sends.absent_at,
+        window_over=is_window_over(sends.doubted_first_at, access.key_window, now=now),
     )
 
 

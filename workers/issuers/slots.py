@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from models.cases import forgotten_sends
+from models.doubts import ForgottenSends
 from models.states import AnswerOutcome
 from models.storage import Query, Tx, seconds
 from models.tables import Issuer, slots_of
@@ -75,6 +77,7 @@ class Access:
     calls: int  #: under way at once
     key_window: timedelta
     probing: bool  #: half-open: the first call decides
+    forgotten: ForgottenSends | None = None  #: by a restored database
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
         calls=issuer.calls_max // slots_of(issuer.calls_max),
         key_window=timedelta(hours=issuer.key_window_hours),
         probing=issuer.failures >= BREAKER_FAILURES,
+        forgotten=forgotten_sends(issuer),
     )
 
 

@@ -1,0 +1,249 @@
+"""A restored database has forgotten what was sent to an outside issuer: each line is asked for before it is sent."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from models.errors import Exit, RefusedByState
+from models.intake.load import load
+from models.states import CallKind, CaseReason, RunState
+from models.tables import Answer, Intent, Issuer, Programme, Run
+from scheduler.cancel import cancel
+from scheduler.resolve import resolve_not_owed
+from scheduler.retry import Choice, retry
+from tests.backups import Site, site_of
+from tests.builders import (
+    TIJUANA,
+    a_programme,
+    a_released_run,
+    an_issuer,
+    batches_of,
+    cases_of,
+    families,
+    fund_balance_minor,
+    run_again,
+    transferred_minor,
+    vouchers_of,
+)
+from tests.installation import Installation
+from tests.integration.test_doubts import PROGRAMME
+from tests.integration.test_outside import work, work_off
+from tests.ledger import assert_books_agree, credits_by_reference, pass_time
+from workers.issuers.simulated import SimulatedIssuer
+
+
+@pytest.fixture
+def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Nothing has happened yet."""
+    with site_of(installation, monkeypatch) as found:
+        yield found
+
+
+def a_programme_with_issuer(
+    site: Site, issuer: SimulatedIssuer, count: int, *, key_window_hours: int = 168
+) -> Programme:
+    """Its families live in Tijuana."""
+    database = site.installation.database
+    programme = a_programme(database)
+    an_issuer(database, programme, issuer.url)
+    site.installation.write_token(programme.code)
+    families(database, programme, count, location=TIJUANA)
+    return programme
+
+
+def a_restored_month(site: Site, issuer: SimulatedIssuer) -> Run:
+    """Half of it was sent before the backup, the rest after; then the backup was put back."""
+    database = site.installation.database
+    programme = a_programme_with_issuer(site, issuer, 40)
+    run = a_released_run(database, programme)
+    site.credit(run, batches=2)
+    site.write_log()
+    put_back = site.backup()
+    work(site.installation, run)
+    site.write_log()
+    assert len(issuer.book()) == 40
+    put_back()
+    assert site.restored().code == Exit.DONE
+    return run
+
+
+def age(site: Site, by: timedelta) -> None:
+    """As if the backup had been made, and put back, so much earlier."""
+    with site.installation.database.transaction() as tx:
+        issuer = tx.get(Issuer)
+        assert issuer.forgotten_from is not None
+        assert issuer.forgotten_until is not None
+        issuer.forgotten_from -= by
+        issuer.forgotten_until -= by
+        tx.update(issuer, ["forgotten_from", "forgotten_until"])
+
+
+def first_calls(site: Site) -> set[str]:
+    """With what kind of call each line began in this database, of those that were not credited in the backup."""
+    with site.installation.database.reading() as tx:
+        firsts: dict[int, str] = {}
+        for intent in tx.list(Intent):
+            firsts.setdefault(intent.disbursement_id, intent.kind)
+        answered = {answer.intent_id for answer in tx.list(Answer)}
+        assert {intent.id for intent in tx.list(Intent)} == answered
+    return {kind for line, kind in firsts.items() if line % 10_000_000 > 20}
+
+
+def test_month_ends_with_each_credit_once_and_nothing_sent_unasked(site: Site) -> None:
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        run = a_restored_month(site, issuer)
+
+        work_off(site.installation, run)
+
+        database = site.installation.database
+        assert len(vouchers_of(database, run)) == len(issuer.book()) == 40
+        assert {made.reference: made.amount_minor for made in issuer.book()} == credits_by_reference(
+            database, site.installation.settings.keys
+        )
+        assert set(issuer.sends.values()) == {1}
+        assert first_calls(site) == {CallKind.ASK}
+        assert run_again(database, run).state == RunState.COMPLETED
+        site.assert_log_equals_database()
+
+
+def test_run_that_was_forgotten_is_planned_anew_and_asked_for(site: Site) -> None:
+    """No hold: whatever the issuer credited is found by its reference, under which number we ever knew it."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        database = site.installation.database
+        programme = a_programme_with_issuer(site, issuer, 20)
+        site.write_log()
+        put_back = site.backup()
+        work_off(site.installation, a_released_run(database, programme))
+        site.write_log()
+        put_back()
+
+        outcome = site.restored("--json")
+        run = a_released_run(database, programme)
+        work_off(site.installation, run)
+
+        assert outcome.json["lost_runs"] == []
+        assert outcome.json["issuers_asked"] == [programme.code]
+        assert len(vouchers_of(database, run)) == len(issuer.book()) == 20
+        assert set(issuer.sends.values()) == {1}
+        site.assert_log_equals_database()
+
+
+def test_forgotten_run_that_a_person_had_halted_waits_for_a_person(site: Site) -> None:
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        database = site.installation.database
+        programme = a_programme_with_issuer(site, issuer, 20)
+        site.write_log()
+        put_back = site.backup()
+        run = a_released_run(database, programme)
+        site.act(cancel, run)
+        site.write_log()
+        put_back()
+
+        outcome = site.restored("--json")
+
+        assert outcome.code == Exit.WAITING_FOR_APPROVAL
+        with pytest.raises(RefusedByState, match="was lost by a restore"):
+            a_released_run(database, programme)
+
+
+def test_after_the_key_window_nothing_is_sent_and_a_person_decides(site: Site) -> None:
+    """The issuer has forgotten the references, so that its "nothing here" says nothing."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        run = a_restored_month(site, issuer)
+        made = len(issuer.book())
+        for each in issuer.book()[20:]:
+            issuer._book.forget(each.reference)
+        age(site, timedelta(hours=169))
+
+        work(site.installation, run, rounds=3)
+
+        database = site.installation.database
+        cases = cases_of(database, run)
+        assert len(issuer.book()) == made
+        assert set(issuer.sends.values()) == {1}
+        assert {(case.reason, case.next_attempt_at, case.last_error) for case in cases} == {
+            (CaseReason.UNKNOWN, None, "absent, and the key window is over")
+        }
+        assert len(cases) == 20
+        assert_books_agree(database)
+
+
+def test_cancel_asks_for_forgotten_sends_before_money_goes_back(site: Site) -> None:
+    """What the issuer credited becomes vouchers; only the rest of the reserve goes back."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        database = site.installation.database
+        programme = a_programme_with_issuer(site, issuer, 40)
+        run = a_released_run(database, programme)
+        site.write_log()
+        put_back = site.backup()
+        site.credit(run, batches=2)
+        site.write_log()
+        put_back()
+        site.restored()
+        age(site, timedelta(minutes=2))  # so long ago that no send can still be under way
+        free_minor = fund_balance_minor(database, programme)
+
+        site.act(cancel, run)
+        for _ in range(6):
+            site.installation.ticker().work()
+            for batch in batches_of(database, run):
+                if batch.state == "open":
+                    site.credit(run)
+            pass_time(database)
+        credited = vouchers_of(database, run)
+
+        assert len(credited) == len(issuer.book()) == 20
+        assert set(issuer.sends.values()) == {1}
+        assert fund_balance_minor(database, programme) - free_minor == run.planned_minor - transferred_minor(
+            database, "credit"
+        )
+        assert run_again(database, run).completed_at is not None
+        assert_books_agree(database)
+
+
+def test_case_is_not_found_not_owed_while_the_issuer_may_have_paid_it(site: Site) -> None:
+    with SimulatedIssuer({"refuse": "1"}, token="rehearsal") as issuer:
+        database = site.installation.database
+        programme = a_programme_with_issuer(site, issuer, 10)
+        run = a_released_run(database, programme)
+        work(site.installation, run, rounds=2)
+        (case,) = [each for each in cases_of(database, run) if each.state == "open"]
+        site.write_log()
+        put_back = site.backup()
+        site.act(lambda tx, run_id: retry(tx, run_id, Choice()), run)
+        site.credit(run)
+        site.write_log()
+        assert len(issuer.book()) == 10
+        put_back()
+        site.restored()
+
+        with pytest.raises(RefusedByState, match="has forgotten"), database.transaction() as tx:
+            resolve_not_owed(tx, case.id)
+        with database.transaction() as tx:
+            resolve_not_owed(tx, case.id, evidence="statement 2026-12")
+
+        assert run_again(database, run).state == RunState.COMPLETED
+        site.assert_log_equals_database()
+
+
+def test_import_of_the_programme_keeps_what_is_in_doubt(site: Site) -> None:
+    """Repeating the imports is the first thing to do after a restore."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        a_restored_month(site, issuer)
+        database = site.installation.database
+        with database.reading() as tx:
+            before = tx.get(Issuer)
+        path = site.installation.settings.home / "programme.toml"
+        told = PROGRAMME.replace("https://other.example", issuer.url)
+        path.write_text(told.replace("calls_max = 64", "calls_max = 32"))
+
+        load(database, path, programme=None, dry_run=False, show=lambda _: None)
+
+        with database.reading() as tx:
+            after = tx.get(Issuer)
+        assert after.calls_max == 32
+        assert before.forgotten_from is not None
+        assert (after.forgotten_cycle, after.forgotten_from, after.forgotten_until) == (
+            before.forgotten_cycle, before.forgotten_from, before.forgotten_until,
+        )  # fmt: skip
