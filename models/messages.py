@@ -7,7 +7,9 @@ Both sides know these classes only; each names the actor and the queue that it i
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-#: Written into every message. Workers accept this version and the one before.
+#: Written into every message, and raised when one changes its fields or their meaning. Workers accept this version and
+#: the one before, so they are upgraded before the schedulers, who send the new one. The other way round nothing is lost
+#: either: an old worker quarantines what it does not know, and dispatch sends it again until a new one has it.
 VERSION = 1
 ACCEPTED_VERSIONS = (VERSION - 1, VERSION)
 #: Where the decoder sends what it cannot accept.

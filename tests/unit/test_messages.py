@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.broker import MESSAGE_BYTES_MAX, StrictEncoder, embedded_client
 from models.log import Log
-from models.messages import ALL_MESSAGES, QUARANTINE_ACTOR, CreditBatch, arguments
+from models.messages import ALL_MESSAGES, QUARANTINE_ACTOR, VERSION, CreditBatch, arguments
 from models.settings import Settings
 from workers import actors
 from workers.attempts import AttemptLog
@@ -57,6 +57,21 @@ def test_our_own_message_is_accepted() -> None:
     decoded = StrictEncoder().decode(orjson.dumps(a_message()))
 
     assert (decoded["actor_name"], decoded["kwargs"]) == ("credit_batch", {"batch_id": 7})
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION])
+def test_message_of_this_version_and_of_the_one_before_is_accepted(version: int) -> None:
+    decoded = StrictEncoder().decode(orjson.dumps(a_message(options={"version": version, "redis_message_id": ID})))
+
+    assert (decoded["actor_name"], decoded["kwargs"]) == ("credit_batch", {"batch_id": 7})
+
+
+@pytest.mark.parametrize("version", [VERSION - 2, VERSION + 1])
+def test_message_of_any_other_version_goes_to_quarantine(version: int) -> None:
+    """It may mean something else by the same words. Dispatch sends again what it was about."""
+    decoded = StrictEncoder().decode(orjson.dumps(a_message(options={"version": version, "redis_message_id": ID})))
+
+    assert (decoded["actor_name"], decoded["kwargs"]["rule"]) == (QUARANTINE_ACTOR, "unknown version")
 
 
 @pytest.mark.parametrize(
