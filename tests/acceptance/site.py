@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import psycopg
 import redis
 from sqlalchemy import text, update
 
+from models.deadlines import STOP_S
 from models.storage import Database
 from models.tables import Programme
 from tests.builders import a_programme, an_issuer, families_due
@@ -79,8 +81,8 @@ SELECT b.id, i.reference, EXISTS (SELECT 1 FROM answer a WHERE a.intent_id = i.i
 FROM batch b JOIN intent i ON i.batch_id = b.id WHERE b.id = ANY(:batches)
 """
 COMMITTING = """
-SELECT COUNT(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND NOT l.granted AND a.client_addr = :host
+SELECT DISTINCT host(a.client_addr) AS host FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND NOT l.granted
 """
 DONE_BY = "SELECT COUNT(*) FROM noted.batch WHERE host = :host AND was = 'open' AND state = 'done' AND at > :since"
 SENT_BY = "SELECT COUNT(*) FROM noted.batch WHERE host = :host AND sent AND at > :since"
@@ -115,7 +117,6 @@ class Site:
     folder: Path
     network: Network
     database: Database  #: by the socket of its server: what the test reads crosses no link
-    secret_urls: dict[str, str]
     issuer: SimulatedIssuer
     store: FakeStore
     families: int
@@ -140,13 +141,8 @@ class Site:
             stack.callback(database.close)
             outside = network["outside"]
             issuer, store = outside.do(lambda: _open_outside(stack))
-            urls = {
-                "DESPENSA_DATABASE_URL": (
-                    f"postgresql://despensa:{passwords['despensa']}@{network['postgresql'].address}/despensa"
-                ),
-                "DESPENSA_REDIS_URL": f"redis://:{passwords['redis']}@{network['redis'].address}:6379/0",
-            }
-            site = cls(folder, network, database, urls, issuer, store, families, plant)
+            site = cls(folder, network, database, issuer, store, families, plant)
+            site._tell_urls(passwords)
             site._set_up(stack)
             try:
                 yield site
@@ -175,6 +171,14 @@ class Site:
             prefix=self.host(name).prefix,
         )  # fmt: skip
 
+    def stop(self, name: str, role: str) -> float:
+        """As whoever supervises it does: SIGTERM, and wait. Returns how long it took."""
+        began, service = time.monotonic(), self.services[name, role]
+        service.terminate()
+        service.wait(timeout=STOP_S)
+        assert service.returncode == 0, f"the {role} of {name} ended with {service.returncode}"
+        return time.monotonic() - began
+
     def begin_command(self, name: str, *words: str) -> "subprocess.Popen[str]":
         """A command on a host, as an operator types it there."""
         return start(*words, environment=self.environment(name), prefix=self.host(name).prefix)
@@ -186,7 +190,8 @@ class Site:
     def environment(self, name: str) -> dict[str, str]:
         """The settings of a host."""
         return {
-            **self.secret_urls,
+            "DESPENSA_DATABASE_URL_FILE": str(self.folder / name / "database_url"),
+            "DESPENSA_REDIS_URL_FILE": str(self.folder / name / "redis_url"),
             "DESPENSA_HOME": str(self.folder / name / "home"),
             "DESPENSA_BATCH_LINES": str(BATCH_LINES),
             "DESPENSA_WORKER_THREADS": str(THREADS),
@@ -214,6 +219,11 @@ class Site:
             rows = tx.connection.execute(text(ENDS), {"batches": list(batches)}).all()
         return {int(row.batch_id): Ending(row.host, row.at) for row in rows}
 
+    def committing(self) -> set[str]:
+        """The addresses of those whose commit is held."""
+        with self.database.reading() as tx:
+            return {row.host for row in tx.connection.execute(text(COMMITTING))}
+
     def count(self, statement: str, name: str = "", **values: object) -> int:
         """A number from the database, about a host."""
         host = {"host": self.host(name).address} if name else {}
@@ -235,10 +245,22 @@ class Site:
             finally:
                 connection.execute(text(f"SELECT pg_advisory_unlock({GATE})"))
 
-    def _set_up(self, stack: ExitStack) -> None:
-        """As the runbook has it: the schema and the keys on one host, which the others have copies of."""
+    def _tell_urls(self, passwords: Mapping[str, str]) -> None:
+        """Each host has the URLs in files of its own, with the passwords."""
+        postgresql, redis = self.host("postgresql").address, self.host("redis").address
+        urls = {
+            "database_url": f"postgresql://despensa:{passwords['despensa']}@{postgresql}/despensa",
+            "redis_url": f"redis://:{passwords['redis']}@{redis}:6379/0",
+        }
         for name in HOSTS[:3]:
             (self.folder / name / "home").mkdir(parents=True, mode=0o700)
+            for file, url in urls.items():
+                path = self.folder / name / file
+                path.touch(mode=0o600)
+                path.write_text(url)
+
+    def _set_up(self, stack: ExitStack) -> None:
+        """As the runbook has it: the schema and the keys on one host, which the others have copies of."""
         for words in (("db", "upgrade"), ("keys", "init")):
             done = self.command("plan", *words)
             assert done.code == 0, done.err
