@@ -15,6 +15,7 @@ from tests import network
 from tests.acceptance.hosts import main, month_with_a_rolling_restart, month_with_cuts, why_not
 from tests.acceptance.site import Site
 from tests.commands import ROOT
+from tests.faults import plants
 from tests.network import Network, left_behind
 
 pytestmark = pytest.mark.debian
@@ -59,6 +60,26 @@ def test_rolling_restart_in_mid_month_fails_no_attempt(site: Site) -> None:
     books = month_with_a_rolling_restart(site, told.append)
 
     assert books.are_whole, "\n".join([*told, str(books)])
+
+
+@pytest.mark.hand
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("plant", plants.HOSTS, ids=lambda plant: plant.__name__)
+def test_planted_bug_is_found_when_hosts_are_cut_off(plant: Callable[[], None], tmp_path: Path) -> None:
+    """A minute and a half each. `./despensa test -m hand tests/acceptance/test_hosts.py`"""
+    with Site.open(tmp_path, plant=plant.__name__) as site:
+        found = _found(site)
+
+    assert any(plants.HOSTS[plant] in each for each in found), found
+
+
+def _found(site: Site) -> list[str]:
+    """What is wrong with a month: that it did not go on, or what of its books is not whole."""
+    try:
+        books = month_with_cuts(site, lambda _: None)
+    except TimeoutError as error:
+        return [str(error)]
+    return [name for name in ("doubled", "surplus", "unasked", "touched") if getattr(books, name)]
 
 
 CUTS: dict[str, tuple[Callable[[Network], None], Callable[[Network], None]]] = {

@@ -193,6 +193,17 @@ def acknowledged_early_and_sent_once() -> None:
     sent_once()
 
 
+def lease_without_end() -> None:
+    """A batch is its worker's for ten minutes: it is thought alive for so long."""
+    plant(credit, "LEASE_S", 600)
+
+
+def given_back_by_anybody() -> None:
+    """A worker gives a batch back that may long be another's: the token is not looked at."""
+    careful = str(credit.RETURN_BATCH.on("postgresql"))
+    plant(credit, "RETURN_BATCH", Query(careful.replace("AND token = :token", "AND :token <> ''")))
+
+
 class _Hasty:
     """A consumer whose messages are acknowledged before anybody has seen them."""
 
@@ -246,8 +257,16 @@ CLOSED_LOOP = {
 }
 #: With a Redis that outlives the worker.
 DISTRIBUTED = {acknowledged_early_and_sent_once: "the month does not end"}
+#: Shown by hosts that are cut off and come back: what the story of tests/acceptance/hosts.py then says.
+HOSTS = {
+    sent_once: "credited elsewhere",
+    lease_without_end: "credited elsewhere",
+    given_back_by_anybody: "touched",
+    new_reference_per_attempt: "surplus",
+    retry_on_unknown: "unasked",
+}
 #: No bug here, although it is one wherever a message is the record of what is owed.
 HARMLESS = (acknowledged_before_the_work,)
 PLANTS: dict[str, Callable[[], None]] = {
-    plant.__name__: plant for plant in (*ISSUER, *CLOSED_LOOP, *DISTRIBUTED, *HARMLESS)
+    plant.__name__: plant for plant in (*ISSUER, *CLOSED_LOOP, *DISTRIBUTED, *HOSTS, *HARMLESS)
 }
