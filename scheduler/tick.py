@@ -17,25 +17,21 @@ from sqlalchemy.exc import DBAPIError
 from models import custody, health
 from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, Slot, local_cycle, slots_within_reach
-from models.errors import BooksDisagree, BrokerUnreachable, DespensaError, FundTooSmall, Restored, UnknownZone
+from models.errors import BrokerUnreachable, DespensaError, Restored, UnknownZone
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
-from models.events import Observed, RunBlocked, SchedulerSeen, TickFailed
-from models.journal import append
+from models.events import Observed, SchedulerSeen, TickFailed
 from models.kept_head import KeptHead
 from models.log import Log
-from models.lost import LOST, waiting_programmes
-from models.runs import BLOCK_RUN, of_run
+from models.lost import waiting_programmes
 from models.sightings import roll_call, see
-from models.states import RunState
 from models.storage import Database, Query, Tx
-from models.tables import Programme, Run
-from scheduler.approve import approve_by_policy
+from models.tables import Programme
+from scheduler.advance import advance
 from scheduler.cancel import list_cancelled_runs, settle_cancelled
 from scheduler.close import close, list_finished_runs
 from scheduler.dispatch import Tally, dispatch
 from scheduler.due import journal_expected, list_due, list_places
 from scheduler.plan import NothingToPlan, claim_slot, plan_slot
-from scheduler.release import release
 from scheduler.retry import Choice, retry, runs_with_due_cases
 from scheduler.seal import emit, seal
 from scheduler.sweep import (
@@ -338,54 +334,6 @@ class Ticker:
         self.tally.failures[event.step if isinstance(event, TickFailed) else "send"] += 1
         with suppress(OSError):
             self.log.observe(event)
-
-
-def advance(database: Database, run_id: int, *, now: datetime) -> bool:
-    """Take a run from planned or approved to released, as far as policy, funds and payday allow.
-
-    What blocks it is remembered on the run, and journalled when it changes. Raises FundTooSmall, and BooksDisagree.
-    """
-    with database.transaction() as tx:
-        run = tx.get(Run, Run.id == run_id, lock=True)
-        if run.programme_id in waiting_programmes(tx):
-            block(tx, run, LOST)
-            return False
-        if run.state == RunState.PLANNED:
-            reason = approve_by_policy(tx, run_id, now=now)
-            if reason:
-                block(tx, run, reason)
-                return False
-        elif run.state != RunState.APPROVED:
-            return False
-    try:
-        with database.transaction() as tx:
-            run = tx.get(Run, Run.id == run_id, lock=True)
-            if run.state != RunState.APPROVED:
-                return False  # another ticker was faster
-            release(tx, run_id, now=now)
-    except FundTooSmall as error:
-        with database.transaction() as tx:
-            block(tx, tx.get(Run, Run.id == run_id), "funds", error=error)
-        raise
-    except BooksDisagree:
-        with database.transaction() as tx:
-            block(tx, tx.get(Run, Run.id == run_id), "books: the lines are not those that were approved")
-        raise
-    return True
-
-
-def block(tx: Tx, run: Run, reason: str, *, error: FundTooSmall | None = None) -> None:
-    """Remember what a run waits for; journalled only when it is news."""
-    if tx.execute(BLOCK_RUN, run_id=run.id, blocked=reason) == 1:
-        append(
-            tx,
-            RunBlocked(
-                **of_run(tx, run), blocked=reason,
-                required_minor=error.required_minor if error else run.planned_minor,
-                available_minor=error.available_minor if error else 0,
-                shortfall_minor=error.shortfall_minor if error else 0, currency=run.currency,
-            ),
-        )  # fmt: skip
 
 
 def _is_over(since: datetime | None, *, now: datetime) -> bool:

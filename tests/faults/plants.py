@@ -12,6 +12,7 @@ from models.log import Log
 from models.storage import Database, Query, Tx
 from models.tables import Intent, JournalHead, Run
 from scheduler import close, dispatch, seal, tick
+from scheduler.advance import advance
 from workers import credit
 from workers.issuers import answers, calls, http
 from workers.issuers.answers import Rejected, Unknown
@@ -132,7 +133,7 @@ def emitted_before_it_is_written() -> None:
 
 def reserved_after_it_is_open() -> None:
     """The batches are opened in one transaction, the money reserved in the next."""
-    reserve, advance = books.reserve, tick.advance
+    reserve = books.reserve
     late: list[dict[str, Any]] = []
     plant(books, "reserve", lambda _tx, **named: late.append(named))
 

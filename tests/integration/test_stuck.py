@@ -30,6 +30,7 @@ from models.states import GROUPS, BatchState, CaseReason, RunState
 from models.storage import Database, Query, Tx
 from models.tables import Batch, Disbursement, Journal, Notice, Programme, Run
 from scheduler import retry
+from scheduler.advance import block
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
@@ -40,7 +41,6 @@ from scheduler.plan import HOLD_ENROLMENTS, INSERT_LINES, plan_slot
 from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.sweep import EXHAUSTED_MAX, sweep_exhausted
-from scheduler.tick import block
 from tests.builders import (
     CITIES,
     CYCLE,
