@@ -61,6 +61,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run discard": ("despensa run discard 2026-12/02004",),
     "run cancel": ("despensa run cancel 2026-12/02004", "despensa run cancel --location Tijuana"),
     "run reconcile": ("despensa run reconcile", "despensa run reconcile --json"),
+    "run lost": ("despensa run lost", "despensa run lost --all --json"),
+    "run recover": (
+        "despensa run recover 2026-12/02004 --handed-over 2026-12-tijuana.csv",
+        "despensa run recover 2026-12/02004 --not-handed-over 'partner letter 2026-12-04'",
+    ),
     "voucher": ("despensa voucher show 1200003452", "despensa voucher export 2026-12/02004 --out FILE"),
     "voucher show": ("despensa voucher show 1200003452",),
     "voucher export": ("despensa voucher export 2026-12/02004 --out 2026-12-tijuana.csv",),

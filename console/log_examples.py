@@ -158,7 +158,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "file_digests": "c0ffee11d5a3b4f6978890a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5",
     }),
     "run.remembered": ("2026-12-05T18:20:00.500316Z", COMMAND, {
-        "run_id": 5, "run": "2026-12/28022", "location": "28022", "halted": True, "credited": 12,
+        "run_id": 5, "run": "2026-12/28022", "location": "28022", "released": True, "halted": True, "credited": 12,
         "credited_minor": 9_948_000, "exported": 0,
     }),
     "run.recovered": ("2026-12-05T18:41:07.118250Z", COMMAND, {

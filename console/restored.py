@@ -188,12 +188,13 @@ def _show(database: Database, places: Places, forgotten: Forgotten, found: Findi
     if places.missing:
         echo(f"missing   {places.missing} lines: every run waits for a person's look")
     for lost in found.lost:
-        echo(f"lost      {_lost_text(lost)}")
+        echo(f"lost      {lost_text(lost)}")
     for run in found.paused:
         echo(f"paused    {run_code(run)}: it was halted, or nobody knows")
     for run, told in found.remembered:
-        halted = "; it will be paused once it is released" if told.halted else ""
-        echo(f"plan      {run_code(run)}: it was released already, and cannot be discarded{halted}")
+        released = ["it was released already, and cannot be discarded"] if told.released else []
+        halted = ["it will be paused once it is released"] if told.halted else []
+        echo(f"plan      {run_code(run)}: {'; '.join([*released, *halted])}")
     for run in found.discarded:
         echo(f"discarded {run_code(run)}: as it had been")
     for programme in found.doubted:
@@ -205,7 +206,8 @@ def _show(database: Database, places: Places, forgotten: Forgotten, found: Findi
     _show_again(forgotten.again)
 
 
-def _lost_text(lost: LostRun) -> str:
+def lost_text(lost: LostRun) -> str:
+    """A lost run in one line."""
     from models.money import format_amount
     from models.tables import run_code
 

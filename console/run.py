@@ -11,6 +11,7 @@ from console.cases import cases, resolve, retry
 from console.entry import confirm, echo, echo_json, entry, note
 from console.halt import cancel, pause, resume
 from console.planning import plan
+from console.recover import lost, recover
 from console.start import start
 from models.errors import Exit, RefusedInput
 
@@ -166,6 +167,7 @@ def _confirm_run(run: Run, verb: str, *, yes: bool) -> None:
 for _name, _command in (
     ("start", start), ("list", list_), ("plan", plan), ("approve", approve), ("release", release), ("status", status),
     ("cases", cases), ("retry", retry), ("resolve", resolve), ("pause", pause), ("resume", resume),
-    ("discard", discard), ("cancel", cancel), ("reconcile", reconcile),
+    ("discard", discard), ("cancel", cancel), ("reconcile", reconcile), ("lost", lost),
+    ("recover", recover),
 ):  # fmt: skip
     app.command(_name)(_command)

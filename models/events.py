@@ -439,11 +439,12 @@ class RunLost(OfRun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRemembered(OfRun):
-    """A restored backup has this run as a plan; by the logs it was released. It cannot be discarded any more."""
+    """A restored backup has this run as a plan; by the logs it was released, or lines are missing that may say so."""
 
     NAME: ClassVar[str] = "run.remembered"
     LEVEL: ClassVar[str] = "warning"
 
+    released: bool  #: by the logs: it cannot be discarded, since vouchers with its numbers may be in people's hands
     halted: bool  #: a person had paused or cancelled it, or resolved a case: it is paused as soon as it is released
     credited: int  #: by the logs
     credited_minor: int

@@ -6,8 +6,9 @@ of it may live in another city by now, and the funds do not know what it spent.
 
 import orjson
 
-from models.errors import RefusedByState
+from models.errors import NotFound, RefusedByState
 from models.restores import LIST_RESTORES
+from models.runs import parse_run
 from models.storage import Query, Tx
 from models.tables import LostRun, Programme, Run, run_code
 
@@ -33,6 +34,25 @@ def list_lost(tx: Tx, *, undecided: bool = False) -> list[LostRun]:
     return tx.list(LostRun, *where, order=[LostRun.cycle, LostRun.location_code, LostRun.part])
 
 
+def find_lost(tx: Tx, typed: str) -> LostRun:
+    """The lost run that an operator means by its code, or by its run id. Raises NotFound, and RefusedInput."""
+    if typed.isascii() and typed.isdigit():
+        where = [LostRun.run_id == int(typed)]
+    else:
+        meant = parse_run(typed)
+        where = [
+            LostRun.cycle == meant.cycle, LostRun.location_code == meant.location_code, LostRun.part == meant.part,
+        ]  # fmt: skip
+        if meant.programme:
+            where.append(LostRun.programme_id == tx.get(Programme, Programme.code == meant.programme).id)
+    found = tx.list(LostRun, *where)
+    undecided = [lost for lost in found if lost.outcome is None] or found
+    if len(undecided) != 1:
+        what = f"several lost runs are called {typed}" if undecided else f"no lost run is called {typed}"
+        raise NotFound(what, hint="despensa run lost; a run id does, too")
+    return undecided[0]
+
+
 def waiting_programmes(tx: Tx) -> set[int]:
     """Programmes that plan and release nothing, since a run of theirs is lost."""
     return {int(row.programme_id) for row in tx.all(LIST_WAITING)}
@@ -53,7 +73,7 @@ def refuse_while_lost(tx: Tx, programme_id: int) -> None:
 
 def was_released(tx: Tx, run_id: int) -> bool:
     """Whether the logs knew a run as released that is a plan here: its vouchers may have been handed over."""
-    return bool(tx.all(LIST_REMEMBERED, run_id=run_id))
+    return any(orjson.loads(row.fields)["released"] for row in tx.all(LIST_REMEMBERED, run_id=run_id))
 
 
 def is_halted(tx: Tx, run: Run) -> bool:

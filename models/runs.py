@@ -173,21 +173,33 @@ def total(summaries: Sequence[RunSummary]) -> Counts:
     return counts
 
 
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What an operator means by a run's code."""
+
+    programme: str  #: empty where it was not typed
+    cycle: str
+    location_code: str
+    part: int
+
+
+def parse_run(typed: str) -> Typed:
+    """Raises RefusedInput for another form."""
+    found = _RUN_CODE.fullmatch(typed)
+    if found is None:
+        raise RefusedInput("a run is typed like 2026-12/02004, with .2 for part 2", hint="despensa run list")
+    return Typed(found["programme"] or "", found["cycle"], found["location"], int(found["part"] or 1))
+
+
 def find_run(tx: Tx, typed: str) -> Run:
     """The run an operator means by `2026-12/02004`, `.2` for part 2, the programme in front where there are several.
 
     Raises RefusedInput for another form, NotFound for none or, without a programme, more than one.
     """
-    found = _RUN_CODE.fullmatch(typed)
-    if found is None:
-        raise RefusedInput("a run is typed like 2026-12/02004, with .2 for part 2", hint="despensa run list")
-    where = [
-        Run.cycle == found["cycle"],
-        Run.location_code == found["location"],
-        Run.part == int(found["part"] or 1),
-    ]
-    if found["programme"]:
-        where.append(Run.programme_id == tx.get(Programme, Programme.code == found["programme"]).id)
+    meant = parse_run(typed)
+    where = [Run.cycle == meant.cycle, Run.location_code == meant.location_code, Run.part == meant.part]
+    if meant.programme:
+        where.append(Run.programme_id == tx.get(Programme, Programme.code == meant.programme).id)
     runs = tx.list(Run, *where, limit=2)
     if len(runs) > 1:
         raise NotFound(f"run {typed} is in several programmes", hint="put the programme in front: CODE/" + typed)

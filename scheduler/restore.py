@@ -19,7 +19,7 @@ from models.lost import HALTED
 from models.runs import RunFields, of_run
 from models.states import UNRELEASED, RunState
 from models.storage import Query, Tx
-from models.tables import Issuer, Location, LostRun, Programme, Run
+from models.tables import Issuer, Location, LostRun, Programme, Run, run_code
 from scheduler.discard import discard
 from scheduler.pause import pause
 from scheduler.seal import LOCK_HEAD
@@ -128,6 +128,7 @@ def foresee(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
     for told in forgotten.runs():
         run = known.get(told.run_id)
         if run is not None:
+            _require_same(run, told, programmes)
             _sort_known(found, run, told)
         elif not told.dropped:
             _sort_unknown(tx, found, told, programmes, issuers=issuers, missing=places.missing)
@@ -164,8 +165,8 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
         append(
             tx,
             RunRemembered(
-                **of_run(tx, run), halted=told.halted, credited=told.credited, credited_minor=told.credited_minor,
-                currency=run.currency, exported=len(told.exports),
+                **of_run(tx, run), released=told.released, halted=told.halted, credited=told.credited,
+                credited_minor=told.credited_minor, currency=run.currency, exported=len(told.exports),
             ),
         )  # fmt: skip
     for run in found.paused:
@@ -179,6 +180,19 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
     tx.execute(LEAVE_OUT, seq=places.last_seq, hash=places.last_hash)
     tx.execute(PAY_AGAIN)
     return found
+
+
+def _require_same(run: Run, told: RunForgotten, programmes: dict[str, Programme]) -> None:
+    """A backup that went on by itself may have given a number that others had given after it was made."""
+    programme = programmes.get(told.programme)
+    mine = (run.programme_id, run.cycle, run.location_code, run.part)
+    theirs = (programme.id if programme else 0, told.cycle, told.location, told.part)
+    if mine != theirs or (told.digest and told.digest != run.digest):
+        raise BooksDisagree(
+            f"run id {run.id} is {run_code(run)} in this database, and another run, or another plan, in the logs: the "
+            "backup went on by itself before it was compared",
+            hint="restore the backup once more, and compare it before anything else",
+        )
 
 
 def _sort_known(found: Findings, run: Run, told: RunForgotten) -> None:

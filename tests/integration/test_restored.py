@@ -209,6 +209,24 @@ def test_logs_of_another_database_are_refused(site: Site, tmp_path: Path) -> Non
     assert run.id == other.id
 
 
+def test_backup_that_gave_a_number_by_itself_is_refused(site: Site) -> None:
+    """Its last seal is in the logs; but one run id means two runs by now."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30)
+    site.write_log()
+    put_back = site.backup()
+    run = a_released_run(database, programme, location=TIJUANA)
+    site.write_log()
+    put_back()
+    assert a_planned_run(database, programme, location=NOGALES).id == run.id
+
+    outcome = site.restored()
+
+    assert outcome.code == Exit.BOOKS_DISAGREE
+    assert "went on by itself" in str(outcome.error)
+
+
 def test_changed_line_is_refused(site: Site) -> None:
     database = site.installation.database
     programme = a_programme(database)

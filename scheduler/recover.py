@@ -1,0 +1,347 @@
+"""A person's exit from a lost run: what was handed over is entered again, or nothing was and all is planned anew."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
+
+import orjson
+
+from models import books
+from models.calendar import Cycle, zone
+from models.columns import instant_text
+from models.errors import BooksDisagree, RefusedByState, RefusedInput
+from models.events import BatchCredited, RunApproved, RunDisowned, RunPlanned, RunRecovered
+from models.handed_over import Files, HandedOver
+from models.journal import append
+from models.runs import RunFields, of_run
+from models.states import Approval, BatchState, RunState
+from models.storage import Query, Tx
+from models.tables import Batch, Issuer, Location, LostRun, Programme, Run, run_code
+from scheduler.close import complete
+from scheduler.due import find_rate
+from scheduler.plan import INSERT_GROUPS, digest_of_lines, get_slot, line_range
+from scheduler.release import reserve
+
+EVIDENCE_MAX = 200
+#: As whose plan a recovered run goes: not that of the person who enters it, and so approves it.
+PLANNED_BY = "restored"
+#: Lines of a recovered run's batches.
+BATCH_LINES = 1_000
+#: Families looked up in one statement.
+CHUNK = 10_000
+
+LIST_RUN_LOST = Query("""
+-- list_run_lost: what the logs told of a lost run, once for each restore that lost it
+SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.lost'
+""")
+
+FIND_FAMILIES = Query(
+    """
+-- find_families: by their registrations; bounded by the list
+SELECT h.id, h.registration_id FROM household h
+WHERE h.registration_id IN (SELECT value FROM json_array_elements_text(CAST(:registrations AS JSON)) AS r (value))
+""",
+    sqlite="""
+-- find_families: by their registrations; bounded by the list
+SELECT h.id, h.registration_id FROM household h
+WHERE h.registration_id IN (SELECT value FROM json_each(:registrations))
+""",
+)
+
+COUNT_OTHER_LINES = Query(
+    """
+-- count_other_lines: of these families in this cycle, by run; bounded by the list
+SELECT d.id / 10000000 AS run_id, COUNT(*) AS lines FROM disbursement d
+WHERE d.programme_id = :programme_id AND d.cycle = :cycle
+  AND d.household_id IN (SELECT CAST(value AS BIGINT)
+                         FROM json_array_elements_text(CAST(:families AS JSON)) AS f (value))
+GROUP BY d.id / 10000000
+""",
+    sqlite="""
+-- count_other_lines: of these families in this cycle, by run; bounded by the list
+SELECT d.id / 10000000 AS run_id, COUNT(*) AS lines FROM disbursement d
+WHERE d.programme_id = :programme_id AND d.cycle = :cycle
+  AND d.household_id IN (SELECT value FROM json_each(:families))
+GROUP BY d.id / 10000000
+""",
+)
+
+INSERT_LINE = Query("""
+-- insert_line: of a recovered run, under the number that it had
+INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
+VALUES (:id, :programme_id, :household_id, :cycle, :amount_minor)
+""")
+
+INSERT_VOUCHER = Query("""
+-- insert_voucher: of a recovered run, as it was handed over
+INSERT INTO voucher (id, batch_id, key_version) VALUES (:id, :batch_id, :key_version)
+""")
+
+SET_DIGEST = Query("""
+-- set_digest: of the lines of a recovered run, which whoever enters them approves
+UPDATE run SET digest = :digest, approved_digest = :digest WHERE id = :run_id
+""")
+
+FINISH_BATCH = Query("""
+-- finish_batch: of a recovered run: all of its lines were credited, on that day
+UPDATE batch SET state = 'done', attempts = 1, credited = lines, credited_minor = amount_minor,
+                 credited_at = :credited_at
+WHERE id = :batch_id AND state = 'open'
+""")
+
+
+def get_digests(tx: Tx, lost: LostRun) -> list[str]:
+    """SHA-256 of the hand-over files that were written of a lost run, as far as the logs tell."""
+    told = [orjson.loads(row.fields)["file_digests"] for row in tx.all(LIST_RUN_LOST, run_id=lost.run_id)]
+    return [digest for digests in told for digest in digests.split()]
+
+
+def disown(tx: Tx, run_id: int, *, evidence: str, count: int | None) -> LostRun:
+    """Nothing of a lost run was handed over: its families are planned anew, under other numbers.
+
+    Raises RefusedByState for a run that is decided; and where the logs know of hand-over files, unless `count` is the
+    number of its vouchers, so that nobody says so without having looked.
+    """
+    lost = _lock(tx, run_id)
+    _require_evidence(evidence)
+    if lost.exported and count != lost.credited:
+        raise RefusedByState(
+            f"the logs know of {lost.exported} hand-over files of run {run_code(lost)}: families may hold its vouchers",
+            hint="if all of them were destroyed unused, say how many vouchers were credited: --count NUMBER",
+        )
+    _decide(tx, lost, outcome="not_handed_over", evidence=evidence)
+    append(
+        tx,
+        RunDisowned(
+            **_fields(tx, lost), credited=lost.credited, credited_minor=lost.credited_minor, currency=lost.currency,
+            exported=lost.exported, operator=tx.operator,
+        ),
+    )  # fmt: skip
+    return lost
+
+
+def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
+    """Enter a lost run again as its hand-over files have it: under its old numbers, credited, and drawn on the funds.
+
+    `evidence`, that the rest was not handed over, is needed where the files hold fewer vouchers than the logs say were
+    credited. Families that are not in the files become the next part by themselves. Raises RefusedByState,
+    RefusedInput, FundTooSmall or BooksDisagree, with nothing changed.
+    """
+    tx.allow_long_statement()
+    lost = _lock(tx, run_id)
+    _require_sums(tx, lost, files, evidence=evidence)
+    programme = tx.get(Programme, Programme.id == lost.programme_id)
+    families = _find_families(tx, files.vouchers)
+    _refuse_other_lines(tx, lost, list(families.values()))
+    run = _enter(tx, lost, programme, files, families)
+    _decide(tx, lost, outcome="handed_over", evidence=evidence or " ".join(files.digests)[:EVIDENCE_MAX])
+    append(
+        tx,
+        RunRecovered(
+            **of_run(tx, run), vouchers=len(files.vouchers), amount_minor=files.amount_minor, currency=run.currency,
+            files=len(files.digests), operator=tx.operator,
+        ),
+    )  # fmt: skip
+    batches = _plan(tx, run, files.vouchers)
+    reserve(tx, run)
+    for batch, vouchers in batches:
+        _credit(tx, run, batch, vouchers)
+    complete(tx, tx.get(Run, Run.id == run.id))
+    return tx.get(Run, Run.id == run.id)
+
+
+def _lock(tx: Tx, run_id: int) -> LostRun:
+    lost = tx.get(LostRun, LostRun.run_id == run_id, lock=True)
+    if lost.outcome is not None:
+        raise RefusedByState(f"run {run_code(lost)} was decided by {lost.decided_by}", hint="despensa run lost --all")
+    return lost
+
+
+def _require_evidence(evidence: str) -> None:
+    if not evidence.strip() or len(evidence) > EVIDENCE_MAX:
+        raise RefusedInput(f"--not-handed-over needs a reference to the evidence, at most {EVIDENCE_MAX} characters")
+
+
+def _require_sums(tx: Tx, lost: LostRun, files: Files, *, evidence: str) -> None:
+    """What the files hold, against what the logs say. More than these is believed: every row proves itself, and lines
+    of the last seconds may never have been shipped.
+    """
+    typed, count = run_code(lost), len(files.vouchers)
+    if tx.find(Issuer, Issuer.programme_id == lost.programme_id) is not None:
+        raise RefusedByState(
+            f"run {typed} was credited by an outside issuer, which is asked about each of its lines",
+            hint=f"despensa run recover {typed} --not-handed-over EVIDENCE: it is planned anew",
+        )
+    if count == 0:
+        raise RefusedInput("the files hold no voucher")
+    if count < lost.credited and not evidence.strip():
+        raise RefusedInput(
+            f"the files hold {count} vouchers of run {typed}, and {lost.credited} were credited: the rest is missing",
+            hint="add the other files; if the rest was not handed over: --not-handed-over EVIDENCE, too",
+        )
+    if evidence:
+        _require_evidence(evidence)
+    if count == lost.credited and files.amount_minor != lost.credited_minor:
+        raise BooksDisagree(
+            f"the files' vouchers come to {files.amount_minor} minor units, and by the logs to {lost.credited_minor}",
+            hint="take the files as they were written",
+        )
+
+
+def _find_families(tx: Tx, vouchers: Sequence[HandedOver]) -> dict[str, int]:
+    """Ids by registration."""
+    families: dict[str, int] = {}
+    for start in range(0, len(vouchers), CHUNK):
+        wanted = [voucher.registration_id for voucher in vouchers[start : start + CHUNK]]
+        for row in tx.all(FIND_FAMILIES, registrations=orjson.dumps(wanted).decode()):
+            families[row.registration_id] = int(row.id)
+    missing = len(vouchers) - len(families)
+    if missing:
+        raise RefusedByState(
+            f"{missing} families of the files are not in this database",
+            hint="import the households that were imported since the backup, then repeat: despensa import FILE",
+        )
+    return families
+
+
+def _refuse_other_lines(tx: Tx, lost: LostRun, families: Sequence[int]) -> None:
+    """One family, one line a month: whoever has one in another run would be paid twice."""
+    for start in range(0, len(families), CHUNK):
+        chosen = orjson.dumps(families[start : start + CHUNK]).decode()
+        rows = tx.all(COUNT_OTHER_LINES, programme_id=lost.programme_id, cycle=lost.cycle, families=chosen)
+        for row in rows:
+            other = tx.get(Run, Run.id == row.run_id)
+            raise RefusedByState(
+                f"{row.lines} families of the files have a line of {lost.cycle} in run {run_code(other)}, which is "
+                f"{other.state}",
+                hint=f"if it was not released: despensa run discard {run_code(other)}; then repeat",
+            )
+
+
+def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: dict[str, int]) -> Run:
+    """The run's row and its lines, approved by whoever enters it."""
+    slot = get_slot(tx, programme, location_code=lost.location_code, cycle=Cycle.parse(lost.cycle))
+    known = tx.find(
+        Run, Run.programme_id == lost.programme_id, Run.location_code == lost.location_code, Run.cycle == lost.cycle,
+        Run.part == lost.part,
+    )  # fmt: skip
+    if known is not None:
+        raise RefusedByState(
+            f"there is another run {run_code(known)}, which is {known.state}", hint="despensa run list"
+        )
+    rate = find_rate(tx, programme, slot.cycle)
+    run = tx.add(
+        Run(
+            id=lost.run_id, programme_id=lost.programme_id, location_code=lost.location_code, cycle=lost.cycle,
+            part=lost.part, state=RunState.APPROVED, opens_at=slot.opens_at, lines=len(files.vouchers),
+            planned_minor=files.amount_minor, currency=lost.currency, value_currency=programme.value_currency,
+            rate_millionths=rate.rate_millionths if rate else None, rate_source=rate.source if rate else "",
+            rate_date=rate.rate_date if rate else "", round_to_minor=programme.round_to_minor,
+            validity_days=programme.validity_days, batch_lines_max=BATCH_LINES, planned_by=PLANNED_BY,
+            planned_at=tx.now, approval=Approval.PERSON, approved_by=tx.operator, approved_at=tx.now,
+        )
+    )  # fmt: skip
+    tx.execute_many(
+        INSERT_LINE,
+        [
+            {
+                "id": voucher.voucher_id, "programme_id": lost.programme_id,
+                "household_id": families[voucher.registration_id], "cycle": lost.cycle,
+                "amount_minor": voucher.amount_minor,
+            }
+            for voucher in files.vouchers
+        ],
+    )  # fmt: skip
+    first_id, last_id = line_range(run.id)
+    tx.execute(INSERT_GROUPS, run_id=run.id, first_id=first_id, last_id=last_id)
+    run.digest = digest_of_lines(tx, run)
+    run.approved_digest = run.digest
+    tx.execute(SET_DIGEST, run_id=run.id, digest=run.digest)
+    return run
+
+
+def _plan(tx: Tx, run: Run, vouchers: Sequence[HandedOver]) -> list[tuple[Batch, Sequence[HandedOver]]]:
+    """The run's batches, each of vouchers of one day; and the events of its plan and its approval."""
+    parts = list(_of_one_day(vouchers))
+    batches = tx.add_all(
+        [
+            Batch(
+                run_id=run.id, first_id=part[0].voucher_id, last_id=part[-1].voucher_id, lines=len(part),
+                amount_minor=sum(voucher.amount_minor for voucher in part), state=BatchState.PLANNED,
+            )
+            for part in parts
+        ]
+    )  # fmt: skip
+    location = tx.get(Location, Location.code == run.location_code)
+    append(
+        tx,
+        RunPlanned(
+            **of_run(tx, run), location_name=location.name, time_zone=location.time_zone,
+            opens_at=instant_text(run.opens_at), late=bool(run.late), planned=run.lines,
+            planned_minor=run.planned_minor, currency=run.currency, batches=len(batches), held_elsewhere=0,
+            digest=run.digest, operator=run.planned_by,
+        ),
+    )  # fmt: skip
+    append(
+        tx,
+        RunApproved(
+            **of_run(tx, run), approval=str(Approval.PERSON), digest=run.digest, planned=run.lines,
+            planned_minor=run.planned_minor, currency=run.currency, operator=tx.operator,
+        ),
+    )  # fmt: skip
+    return list(zip(batches, parts, strict=True))
+
+
+def _of_one_day(vouchers: Sequence[HandedOver]) -> Iterator[Sequence[HandedOver]]:
+    """Unbroken stretches with one last day, none longer than a batch: a batch is credited at one instant."""
+    start = 0
+    for place in range(1, len(vouchers) + 1):
+        over = place == len(vouchers) or vouchers[place].valid_until != vouchers[start].valid_until
+        if over or place - start == BATCH_LINES:
+            yield vouchers[start:place]
+            start = place
+
+
+def _credit(tx: Tx, run: Run, planned: Batch, vouchers: Sequence[HandedOver]) -> None:
+    """As on the day on which it was credited, so that its vouchers stay valid as long as their holders were told."""
+    batch = tx.get(Batch, Batch.id == planned.id)
+    assert batch.fund_id is not None  # fixed by reserve
+    tx.execute_many(
+        INSERT_VOUCHER,
+        [
+            {"id": voucher.voucher_id, "batch_id": batch.id, "key_version": voucher.key_version}
+            for voucher in vouchers
+        ],
+    )  # fmt: skip
+    credited_at = _credited_at(tx, run, vouchers[0])
+    if tx.execute(FINISH_BATCH, batch_id=batch.id, credited_at=credited_at) != 1:
+        raise RuntimeError(f"batch {batch.id} was just opened and could not be finished")
+    books.credit(
+        tx, fund_id=batch.fund_id, run_id=run.id, batch_id=batch.id, amount_minor=batch.amount_minor,
+        currency=run.currency,
+    )  # fmt: skip
+    append(
+        tx,
+        BatchCredited(
+            **of_run(tx, run), batch_id=batch.id, first_id=batch.first_id, last_id=batch.last_id,
+            credited=batch.lines, credited_minor=batch.amount_minor, currency=run.currency, attempt=1,
+        ),
+    )  # fmt: skip
+
+
+def _credited_at(tx: Tx, run: Run, voucher: HandedOver) -> datetime:
+    """Noon of the local day from which the voucher's validity counts."""
+    time_zone = zone(tx.get(Location, Location.code == run.location_code).time_zone)
+    day = voucher.valid_until - timedelta(days=run.validity_days)
+    return datetime.combine(day, time(12), tzinfo=time_zone).astimezone(UTC)
+
+
+def _decide(tx: Tx, lost: LostRun, *, outcome: str, evidence: str) -> None:
+    lost.outcome, lost.evidence, lost.decided_by, lost.decided_at = outcome, evidence.strip(), tx.operator, tx.now
+    tx.update(lost, ["outcome", "evidence", "decided_by", "decided_at"])
+
+
+def _fields(tx: Tx, lost: LostRun) -> RunFields:
+    return RunFields(
+        run_id=lost.run_id, run=run_code(lost), programme=tx.get(Programme, Programme.id == lost.programme_id).code,
+        location=lost.location_code, cycle=lost.cycle, part=lost.part,
+    )  # fmt: skip

@@ -1,0 +1,296 @@
+"""A person's exit from a lost run: its hand-over files bring it back as it was, or its families are planned anew."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from console import run as run_commands
+from console import voucher as voucher_commands
+from models.errors import BooksDisagree, Exit, FundTooSmall, RefusedByState, RefusedInput
+from models.states import RunState
+from models.tables import LostRun, Programme, Run, RunGroup
+from scheduler.discard import discard
+from tests.backups import Site, site_of
+from tests.builders import (
+    NOGALES,
+    PAYDAY,
+    TIJUANA,
+    a_planned_run,
+    a_programme,
+    a_released_run,
+    families,
+    fund_balance_minor,
+    run_again,
+    vouchers_of,
+)
+from tests.command_line import Outcome
+from tests.installation import Installation
+
+LOST = f"2026-12/{TIJUANA}"
+
+
+@pytest.fixture
+def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Nothing has happened yet."""
+    with site_of(installation, monkeypatch) as found:
+        yield found
+
+
+@dataclass
+class Lost:
+    """A lost run, as it was, with its hand-over file."""
+
+    programme: Programme
+    run: Run
+    file: Path
+    vouchers: list[int]
+
+
+def a_lost_run(site: Site, tmp_path: Path, *, funds_minor: tuple[int, ...] = (10**12,)) -> Lost:
+    """Of thirty families; the file is outside of the installation."""
+    database = site.installation.database
+    programme = a_programme(database, funds_minor=funds_minor)
+    families(database, programme, 30, location=TIJUANA)
+    site.write_log()
+    put_back = site.backup()
+    run = a_released_run(database, programme)
+    site.credit(run)
+    vouchers = vouchers_of(database, run)
+    file = export(site, tmp_path / "handed.csv")
+    site.write_log()
+    put_back()
+    assert site.restored().code == Exit.WAITING_FOR_APPROVAL
+    return Lost(programme, run, file, vouchers)
+
+
+def export(site: Site, path: Path, run: str = LOST) -> Path:
+    """`voucher export`."""
+    path.parent.chmod(0o700)
+    outcome = site.command.run(voucher_commands.app, "export", run, "--out", path, "--yes")
+    assert outcome.error is None, outcome.error
+    return path
+
+
+def recover(site: Site, *words: object) -> Outcome:
+    """`run recover`."""
+    return site.command.run(run_commands.app, "recover", LOST, *words, "--yes")
+
+
+def rows(path: Path) -> list[list[str]]:
+    """Of a hand-over file, with its header."""
+    return list(csv.reader(path.read_text().splitlines()))
+
+
+def write(path: Path, content: list[list[str]]) -> Path:
+    """A hand-over file that somebody has changed."""
+    with path.open("w", newline="") as sink:
+        csv.writer(sink, lineterminator="\n").writerows(content)
+    return path
+
+
+def test_hand_over_file_brings_the_run_back_as_it_was(site: Site, tmp_path: Path) -> None:
+    lost = a_lost_run(site, tmp_path)
+    database = site.installation.database
+
+    outcome = recover(site, "--handed-over", lost.file)
+
+    assert outcome.error is None, outcome.error
+    assert "warning" not in outcome.stderr
+    run = run_again(database, lost.run)
+    assert (run.state, run.lines, run.planned_minor) == (RunState.COMPLETED, 30, lost.run.planned_minor)
+    assert vouchers_of(database, run) == lost.vouchers
+    assert export(site, tmp_path / "again.csv").read_bytes() == lost.file.read_bytes()
+    with database.reading() as tx:
+        assert (tx.get(LostRun).outcome, len(tx.list(RunGroup))) == ("handed_over", 5)
+    assert fund_balance_minor(database, lost.programme) == 10**12 - run.planned_minor
+    site.assert_log_equals_database()
+
+
+def test_families_that_hold_no_voucher_become_the_next_part(site: Site, tmp_path: Path) -> None:
+    """The file was written when twenty were credited; that the other ten got nothing is shown otherwise."""
+    lost = a_lost_run(site, tmp_path)
+    database = site.installation.database
+    part = write(tmp_path / "part.csv", rows(lost.file)[:21])
+
+    refused = recover(site, "--handed-over", part)
+    outcome = recover(site, "--handed-over", part, "--not-handed-over", "partner letter 4")
+    with database.transaction() as tx:
+        run = tx.get(Run)
+        run.planned_at = run.opens_at
+        tx.update(run, ["planned_at"])
+    site.installation.clock.now = PAYDAY.replace(day=3)
+    site.installation.ticker().tick()
+
+    assert isinstance(refused.error, RefusedInput)
+    assert "hold 20 vouchers" in str(refused.error)
+    assert outcome.error is None
+    assert "none that the logs know" in outcome.stderr
+    with database.reading() as tx:
+        first, second = tx.list(Run, order=[Run.part])
+    assert (first.lines, second.part, second.lines) == (20, 2, 10)
+    assert second.id > lost.run.id + 1_000
+    site.assert_log_equals_database()
+
+
+def test_nothing_handed_over_is_planned_anew_under_other_numbers(site: Site, tmp_path: Path) -> None:
+    """Where a file was written, whoever decides must have looked how many vouchers there were."""
+    lost = a_lost_run(site, tmp_path)
+    database = site.installation.database
+
+    refused = recover(site, "--not-handed-over", "all destroyed, protocol 7")
+    outcome = recover(site, "--not-handed-over", "all destroyed, protocol 7", "--count", 30)
+    run = a_released_run(database, lost.programme)
+    site.credit(run)
+
+    assert isinstance(refused.error, RefusedByState)
+    assert "1 hand-over files" in str(refused.error)
+    assert outcome.error is None
+    assert set(vouchers_of(database, run)).isdisjoint(lost.vouchers)
+    assert len(vouchers_of(database, run)) == 30
+    listed = site.command.run(run_commands.app, "lost", "--all", "--json")
+    assert [each["outcome"] for each in listed.json["lost_runs"]] == ["not_handed_over"]  # type: ignore[attr-defined]
+    assert listed.code == Exit.DONE
+    site.assert_log_equals_database()
+
+
+def test_decided_run_cannot_be_decided_again(site: Site, tmp_path: Path) -> None:
+    """Planned anew, its families may hold two vouchers if the file counted, too."""
+    lost = a_lost_run(site, tmp_path)
+    recover(site, "--not-handed-over", "protocol 7", "--count", 30)
+
+    outcome = recover(site, "--handed-over", lost.file)
+
+    assert isinstance(outcome.error, RefusedByState)
+    assert vouchers_of(site.installation.database) == []
+
+
+def _other_pin(content: list[list[str]]) -> None:
+    content[3][2] = f"{(int(content[3][2]) + 1) % 10**6:06}"
+
+
+def _swapped_family(content: list[list[str]]) -> None:
+    content[3][0] = content[4][0]
+
+
+def _doubled_row(content: list[list[str]]) -> None:
+    content.append(content[3])
+
+
+def _other_currency(content: list[list[str]]) -> None:
+    content[3][4] = "USD"
+
+
+def _nothing_paid(content: list[list[str]]) -> None:
+    content[3][3] = "0.00"
+
+
+def _wrong_digit(content: list[list[str]]) -> None:
+    content[3][1] = content[3][1][:-1] + str((int(content[3][1][-1]) + 1) % 10)
+
+
+def _lost_column(content: list[list[str]]) -> None:
+    content[3].pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_other_pin, "its PIN is none that our keys give"),
+        (_swapped_family, "its family has another voucher"),
+        (_doubled_row, "stands in this file twice"),
+        (_other_currency, "is none that we wrote"),
+        (_nothing_paid, "is none that we wrote"),
+        (_wrong_digit, "check digit"),
+        (_lost_column, "has 5 columns"),
+    ],
+)
+def test_changed_file_is_refused_without_a_word_of_a_family(
+    site: Site, tmp_path: Path, change: object, told: str
+) -> None:
+    lost = a_lost_run(site, tmp_path)
+    content = rows(lost.file)
+    secrets = {cell for row in content[1:] for cell in (row[0], row[2])}
+    assert callable(change)
+    change(content)
+
+    outcome = recover(site, "--handed-over", write(tmp_path / "changed.csv", content))
+
+    assert isinstance(outcome.error, RefusedInput)
+    assert told in str(outcome.error)
+    assert not any(secret in f"{outcome.error} {outcome.stderr}" for secret in secrets)
+    assert vouchers_of(site.installation.database) == []
+
+
+def test_changed_amount_is_refused_by_the_sum(site: Site, tmp_path: Path) -> None:
+    lost = a_lost_run(site, tmp_path)
+    content = rows(lost.file)
+    content[3][3] = "9999.00"
+
+    outcome = recover(site, "--handed-over", write(tmp_path / "changed.csv", content))
+
+    assert isinstance(outcome.error, BooksDisagree)
+    assert vouchers_of(site.installation.database) == []
+
+
+def test_family_with_a_line_elsewhere_is_refused_by_its_run(site: Site, tmp_path: Path) -> None:
+    """Its old plan was discarded before it moved, and the line that says so is lost: the old plan must go first."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 10, location=NOGALES)
+    old = a_planned_run(database, programme, location=NOGALES)
+    site.write_log()
+    put_back = site.backup()
+    site.act(discard, old)
+    with database.transaction() as tx:
+        tx.connection.exec_driver_sql(f"UPDATE household SET location_code = '{TIJUANA}'")
+    run = a_released_run(database, programme)
+    site.credit(run)
+    file = export(site, tmp_path / "handed.csv")
+    site.write_log()
+    put_back()
+    path = site.installation.settings.log
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b'"run.discarded"' not in line))
+    site.restored("--incomplete")
+
+    refused = recover(site, "--handed-over", file)
+    site.act(discard, old)
+    outcome = recover(site, "--handed-over", file)
+
+    assert isinstance(refused.error, RefusedByState)
+    assert f"10 families of the files have a line of 2026-12 in run 2026-12/{NOGALES}" in str(refused.error)
+    assert outcome.error is None
+    assert len(vouchers_of(database)) == 10
+    site.assert_log_equals_database()
+
+
+def test_fund_that_is_too_small_enters_nothing(site: Site, tmp_path: Path) -> None:
+    """A deposit since the backup was forgotten: it is imported again first."""
+    lost = a_lost_run(site, tmp_path, funds_minor=(3_000_000,))
+    database = site.installation.database
+    with database.transaction() as tx:
+        tx.connection.exec_driver_sql("UPDATE fund SET balance_minor = 5")
+
+    outcome = recover(site, "--handed-over", lost.file)
+
+    assert isinstance(outcome.error, FundTooSmall)
+    assert vouchers_of(database) == []
+    with database.reading() as tx:
+        assert tx.get(LostRun).outcome is None
+
+
+def test_lost_runs_are_listed_until_they_are_decided(site: Site, tmp_path: Path) -> None:
+    lost = a_lost_run(site, tmp_path)
+
+    waiting = site.command.run(run_commands.app, "lost", "--json")
+    recover(site, "--handed-over", lost.file)
+    decided = site.command.run(run_commands.app, "lost")
+
+    (told,) = list(waiting.json["lost_runs"])  # type: ignore[call-overload]
+    assert waiting.code == Exit.WAITING_FOR_APPROVAL
+    assert (told["run"], told["credited"], told["exported"]) == (LOST, 30, 1)
+    assert decided.code == Exit.DONE
+    assert "no lost run waits" in decided.stderr
