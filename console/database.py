@@ -94,14 +94,16 @@ def restored(
     person (exit 14). Says what people have to do again. Repeating it changes nothing.
     """
     from console.config import open_database
+    from console.entry import kept_head
     from console.restored import go_on
     from models import schema
     from models.settings import read_settings
 
-    with open_database(read_settings()) as database:
+    settings = read_settings()
+    with open_database(settings) as database, kept_head(settings) as kept:
         schema.require_current(database)
         return go_on(
-            database, files, kept=[], dry_run=dry_run, incomplete=incomplete, yes=yes, as_json=as_json
+            database, files, kept=kept, dry_run=dry_run, incomplete=incomplete, yes=yes, as_json=as_json
         )  # fmt: skip
 
 

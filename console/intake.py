@@ -26,7 +26,8 @@ def import_(
         if not as_json:
             _show(reports)
 
-    with entry(while_held=dry_run) as desk:
+    # A held database takes imports, which pay nobody: `db restored` may need a programme that the backup does not have.
+    with entry(while_held=True) as desk:
         reports = load(desk.database, path, programme=programme or None, dry_run=dry_run, show=show)
     applied = not dry_run and any(report.changes_anything for report in reports)
     if as_json:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from console.entry import confirm, echo, echo_json, note, shown
 from console.log_verify import Gap, Verification, read_lines, verify
+from models.custody import find_reason
 from models.errors import BooksDisagree, Exit, RefusedInput
 from models.forgotten import Forgotten, Told
 from models.journal import GENESIS
+from models.kept_head import Head, KeptHead
 from models.restores import Restore, list_restores
 from models.storage import Database, Query, Tx
 from scheduler.restore import Findings, Places, foresee, restore
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from models.tables import LostRun
 
 GET_HEAD = Query("""
--- get_head: the last seal, how far a log was written, and why nothing may be paid
-SELECT h.seq, h.hash, h.emitted_seq, c.held FROM journal_head h JOIN custody c ON c.id = h.id
+-- get_head: the last seal
+SELECT seq, hash FROM journal_head WHERE id = 1
 """)
 
 #: What people have to do again is shown up to so many lines; `--json` has all.
@@ -30,41 +32,33 @@ AGAIN_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A place of the journal that was kept outside the database."""
+class Backup:
+    """What the restored database says of itself."""
 
-    seq: int
+    seq: int  #: of its last seal
     hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where the database's journal ends."""
-
-    seq: int
-    hash: str
-    emitted_seq: int
     restores: list[Restore]
-    held: str  #: why nothing may be paid; empty where it may
 
 
 def go_on(
-    database: Database, files: Sequence[Path], *, kept: Sequence[Kept], dry_run: bool, incomplete: bool, yes: bool,
+    database: Database, files: Sequence[Path], *, kept: KeptHead, dry_run: bool, incomplete: bool, yes: bool,
     as_json: bool,
 ) -> Exit:  # fmt: skip
     """Compare, show, ask, and go on. Raises BooksDisagree (exit 13) for logs that do not hold or are another database's
     and RefusedInput (exit 2) where lines are missing, with nothing changed.
     """
     found = verify(files)
+    heads = kept.heads()
+    reason = find_reason(database, kept)
     with database.reading() as tx:
-        head = _head(tx)
+        head = _backup(tx)
     _require_whole(found)
-    _require_same(head, found, files)
-    places = _places(head, found, kept)
+    _require_same(head, found, files, heads)
+    places = _places(head, found, heads)
     if places.missing and not incomplete:
         _refuse_missing(head, found, places)
     forgotten = _read(files, places)
-    if places.last_seq == head.seq and not head.held:
+    if places.last_seq == head.seq and not reason:
         _tell_unchanged(database, as_json=as_json)
         return Exit.DONE
     with database.transaction() as tx:  # not `reading`: it asks as what changes will ask
@@ -75,6 +69,7 @@ def go_on(
         confirm(f"Go on with {database.name}?", yes=yes)
         with database.transaction() as tx:
             foreseen = restore(tx, places, forgotten)
+        kept.replace(Head(places.last_seq, places.last_hash))
     if as_json:
         echo_json(_as_json(database, places, forgotten, foreseen, changed=not dry_run))
     elif not dry_run:
@@ -82,10 +77,9 @@ def go_on(
     return Exit.WAITING_FOR_APPROVAL if foreseen.lost or places.missing else Exit.DONE
 
 
-def _head(tx: Tx) -> Head:
+def _backup(tx: Tx) -> Backup:
     row = tx.one(GET_HEAD)
-    digest = str(row.hash) if row.seq else GENESIS
-    return Head(int(row.seq), digest, int(row.emitted_seq), list_restores(tx), str(row.held))
+    return Backup(int(row.seq), str(row.hash), list_restores(tx))
 
 
 def _require_whole(found: Verification) -> None:
@@ -94,8 +88,14 @@ def _require_whole(found: Verification) -> None:
         raise BooksDisagree("the logs do not hold; nothing was changed:" + told, hint="despensa logs verify FILE…")
 
 
-def _require_same(head: Head, found: Verification, files: Sequence[Path]) -> None:
-    """The logs must be of this database, and hold its last place."""
+def _require_same(head: Backup, found: Verification, files: Sequence[Path], heads: Sequence[Head]) -> None:
+    """The logs must be of this database, and hold its last place; and what was kept outside must be in them."""
+    for kept in heads:
+        if _hash_at(files, kept.seq) not in ("", kept.hash):
+            raise BooksDisagree(
+                f"the head that was kept outside the database, seq {kept.seq}, is another line in these files",
+                hint="are they another installation's? keep both, and look: despensa logs verify FILE… --head HASH",
+            )
     for each in found.restores:
         if each.voids(head.seq) and each not in head.restores:
             raise BooksDisagree(
@@ -124,9 +124,9 @@ def _hash_at(files: Sequence[Path], seq: int) -> str:
     return ""
 
 
-def _places(head: Head, found: Verification, kept: Sequence[Kept]) -> Places:
+def _places(head: Backup, found: Verification, heads: Sequence[Head]) -> Places:
     """Up to the furthest place that a file holds, or that was kept outside."""
-    furthest = max(kept, key=lambda each: each.seq, default=Kept(0, GENESIS))
+    furthest = max(heads, key=lambda each: each.seq, default=Head(0, GENESIS))
     missing = sum(gap.last_seq - gap.first_seq + 1 for gap in _gaps(head, found))
     if head.seq == 0 and found.first_seq > 1:
         missing += found.first_seq - 1
@@ -135,14 +135,14 @@ def _places(head: Head, found: Verification, kept: Sequence[Kept]) -> Places:
     return Places(head.seq, head.hash, found.last_seq or head.seq, found.hash if found.lines else head.hash, missing)
 
 
-def _gaps(head: Head, found: Verification) -> list[Gap]:
+def _gaps(head: Backup, found: Verification) -> list[Gap]:
     """Behind the database's last place, which is in none of them. One that an earlier restore has voided counts, too:
     what was paid then was paid.
     """
     return [gap for gap in [*found.gaps, *found.void_gaps] if gap.last_seq > head.seq]
 
 
-def _refuse_missing(head: Head, found: Verification, places: Places) -> None:
+def _refuse_missing(head: Backup, found: Verification, places: Places) -> None:
     gaps = [str(gap) for gap in _gaps(head, found)]
     if head.seq == 0 and found.first_seq > 1:
         gaps.insert(0, f"seq 1 to {found.first_seq - 1}, before the first line of these files")

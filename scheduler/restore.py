@@ -11,6 +11,7 @@ from datetime import datetime
 
 from models.calendar import Cycle, local_cycle, zone
 from models.columns import instant_text, parse_instant
+from models.custody import release
 from models.errors import BooksDisagree, RefusedByState, RefusedInput
 from models.events import DatabaseRestored, RunLost, RunRemembered
 from models.forgotten import Forgotten, RunForgotten
@@ -66,11 +67,6 @@ INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)
 LEAVE_OUT = Query("""
 -- leave_out: the next seal goes on behind what was forgotten, which is in logs already
 UPDATE journal_head SET seq = :seq, hash = :hash, emitted_seq = :seq WHERE id = 1
-""")
-
-PAY_AGAIN = Query("""
--- pay_again: the database is whole again
-UPDATE custody SET held = '' WHERE id = 1
 """)
 
 DOUBT_SENDS = Query("""
@@ -178,7 +174,7 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
     for name, number in found.numbers.items():
         _continue(tx, name, number)
     tx.execute(LEAVE_OUT, seq=places.last_seq, hash=places.last_hash)
-    tx.execute(PAY_AGAIN)
+    release(tx)
     return found
 
 
