@@ -43,20 +43,22 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rendered(kubectl: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
-    """By folder: the bases, every overlay and what stands aside, and production with its dashboard."""
+    """By folder: the bases, every overlay and what stands aside, and production with all that is optional."""
     folders = ["base", "migration", "contraction", "desk", *(f"overlays/{each}" for each in OVERLAYS)]
     folders += [f"overlays/{each}/{aside}" for each in OVERLAYS for aside in ASIDE]
-    copy = tmp_path_factory.mktemp("with-dashboard") / "kubernetes"
+    copy = tmp_path_factory.mktemp("with-all") / "kubernetes"
     shutil.copytree(FOLDER, copy)
     overlay = copy / "overlays" / "production" / "kustomization.yaml"
-    overlay.write_text(overlay.read_text().replace("components:\n", "components:\n  - ../../dashboard\n"))
+    overlay.write_text(
+        overlay.read_text().replace("components:\n", "components:\n  - ../../dashboard\n  - ../../backup\n")
+    )
     return {
-        "with dashboard": render(kubectl, overlay.parent),
+        "with all": render(kubectl, overlay.parent),
         **{folder: render(kubectl, FOLDER / folder) for folder in folders},
     }
 
 
-@pytest.fixture(params=["with dashboard", *(f"overlays/{each}" for each in OVERLAYS)])
+@pytest.fixture(params=["with all", *(f"overlays/{each}" for each in OVERLAYS)])
 def services(request: pytest.FixtureRequest, rendered: dict[str, list[Manifest]]) -> list[Manifest]:
     """What runs in a namespace all the time."""
     return rendered[request.param]
@@ -71,7 +73,7 @@ def everything(rendered: dict[str, list[Manifest]]) -> list[Manifest]:
 @pytest.fixture
 def production(rendered: dict[str, list[Manifest]]) -> list[Manifest]:
     """A copy to spoil, with all there is."""
-    return deepcopy([*rendered["with dashboard"], *rendered["overlays/production/migration"]])
+    return deepcopy([*rendered["with all"], *rendered["overlays/production/migration"]])
 
 
 def container_of(manifests: Sequence[Manifest], name: str) -> Manifest:
@@ -101,7 +103,7 @@ def test_selectors_take_the_pods_that_they_are_for(rendered: dict[str, list[Mani
         aside = [each for name in ASIDE for each in rendered[f"overlays/{overlay}/{name}"]]
         assert list(kubernetes.breaches_of_selectors(rendered[f"overlays/{overlay}"], elsewhere=aside)) == []
     aside = [each for name in ASIDE for each in rendered[f"overlays/production/{name}"]]
-    assert list(kubernetes.breaches_of_selectors(rendered["with dashboard"], elsewhere=aside)) == []
+    assert list(kubernetes.breaches_of_selectors(rendered["with all"], elsewhere=aside)) == []
 
 
 def test_every_image_of_an_overlay_is_pinned_by_digest(rendered: dict[str, list[Manifest]]) -> None:
@@ -164,15 +166,8 @@ def test_every_command_is_one_of_despensa(everything: list[Manifest]) -> None:
                 assert first == "despensa"
             parsed.add(parsed_by(words) + (" --contract" if "--contract" in words else ""))
 
-    assert parsed == {
-        "scheduler",
-        "worker",
-        "run start",
-        "db upgrade",
-        "db upgrade --contract",
-        "dashboard",
-        "simulate stores",
-    }
+    services = {"scheduler", "worker", "run start", "dashboard", "simulate stores"}
+    assert parsed == services | {"db upgrade", "db upgrade --contract", "db backup"}
 
 
 def file_of_image(path: str) -> Path:
@@ -221,8 +216,8 @@ def test_ports_agree(services: list[Manifest]) -> None:
 
 
 def test_whoever_has_a_url_reaches_the_databases_and_nobody_else(rendered: dict[str, list[Manifest]]) -> None:
-    for overlay in OVERLAYS:
-        services = rendered[f"overlays/{overlay}"]
+    for folder, overlay in (("with all", "production"), *((f"overlays/{each}", each) for each in OVERLAYS)):
+        services = rendered[folder]
         aside = [each for name in ASIDE for each in rendered[f"overlays/{overlay}/{name}"]]
         policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(services, "NetworkPolicy")}
         for pod in pods_of([*services, *aside]):
@@ -274,6 +269,19 @@ def test_monthly_command_starts_once_an_hour_and_never_twice(services: list[Mani
     assert of_job["activeDeadlineSeconds"] > TIMEOUT_S
 
 
+def test_backup_is_written_to_its_claim_one_at_a_time(rendered: dict[str, list[Manifest]]) -> None:
+    cron = next(each for each in of_kind(rendered["with all"], "CronJob") if "backup" in each["metadata"]["name"])
+    (pod,) = pods_of([cron])
+    (container,) = pod.containers
+    volume = next(each for each in pod.spec["volumes"] if "persistentVolumeClaim" in each)
+    mount = next(each for each in container["volumeMounts"] if each["name"] == volume["name"])
+
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    assert ZoneInfo(cron["spec"]["timeZone"])
+    assert container["command"][:4] == ["despensa", "db", "backup", mount["mountPath"]]
+    assert not mount.get("readOnly")
+
+
 @pytest.mark.parametrize("name", ["migration", "contraction"])
 def test_migration_runs_once_as_the_owner(rendered: dict[str, list[Manifest]], name: str) -> None:
     for overlay in OVERLAYS:
@@ -315,7 +323,8 @@ def test_names_are_names_but_the_desks_which_wants_one(everything: list[Manifest
 
 
 def test_readme_says_how_each_secret_is_made(everything: list[Manifest]) -> None:
-    page = (FOLDER / "README.md").read_text().replace("-ana", "-OPERATOR")
+    page = (FOLDER / "README.md").read_text()
+    page = re.sub(r"despensa-desk-[a-z]+", "despensa-desk-OPERATOR", page)
     made = set(re.findall(r"create secret generic (\S+)", page))
     mounted = {
         volume["secret"]["secretName"]
@@ -331,7 +340,7 @@ def test_readme_says_how_each_secret_is_made(everything: list[Manifest]) -> None
 def test_readme_names_overlays_and_commands_that_are_there(everything: list[Manifest]) -> None:
     page = (FOLDER / "README.md").read_text()
     folders = set(re.findall(r"(?:kubectl apply -k|kubectl kustomize) ([\w/]+)", page))
-    commands = re.findall(r"kubectl exec (?:-it )?despensa-desk-ana -- despensa (.*)", page)
+    commands = re.findall(r"kubectl exec (?:-it )?despensa-desk-\w+ -- (?:sh -c ')?despensa ([^'\n]*)", page)
     owned = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in everything}
 
     assert folders
@@ -351,7 +360,7 @@ def test_prometheus_finds_the_pods_and_calls_their_jobs_as_the_alerts_do(
     found = job.pop("kubernetes_sd_configs")
     job["static_configs"] = [
         {"targets": [f"10.0.0.1:{port['containerPort']}"], "labels": labels_found_of(pod, port)}
-        for pod in pods_of(rendered["with dashboard"])
+        for pod in pods_of(rendered["with all"])
         for container in pod.containers
         for port in container.get("ports", [])
     ]
