@@ -13,6 +13,9 @@ IDLE_S = 10
 #: A database that does not answer a statement within this is given up: nothing below TCP notices a black hole.
 DATABASE_S = 13
 DATABASE_CONNECT_S = 5
+#: A host that is gone answers nothing at all: TCP ends its connections then, here and at the server, where otherwise a
+#: transaction that plans a city would keep its locks for an hour.
+SILENCE_S = 15
 #: Planning, discarding and importing whole locations are one statement each.
 LONG_STATEMENT_S = 3_600
 #: The scheduler looks through all families once a minute.

@@ -11,6 +11,8 @@ from models import deadlines
 
 #: Of one process: more than a worker has threads.
 CONNECTIONS_MAX = 72
+#: Seconds of silence before TCP asks whether the other side is there, between two questions, and how many it asks.
+KEEPALIVES = {"idle": 5, "interval": 2, "count": 3}
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -35,7 +37,8 @@ def engine(url: URL, *, deadline_s: float) -> Engine:
     """An engine whose connections end what takes too long: on the server, and where that cannot be reached, here."""
     options = (
         f"-c statement_timeout={deadlines.STATEMENT_S}s -c lock_timeout={deadlines.LOCK_S}s "
-        f"-c idle_in_transaction_session_timeout={deadlines.IDLE_S}s"
+        f"-c idle_in_transaction_session_timeout={deadlines.IDLE_S}s -c tcp_user_timeout={deadlines.SILENCE_S}s "
+        + " ".join(f"-c tcp_keepalives_{name}={value}" for name, value in KEEPALIVES.items())
     )
     made = create_engine(
         url.set(drivername="postgresql+psycopg"),
@@ -47,10 +50,8 @@ def engine(url: URL, *, deadline_s: float) -> Engine:
         connect_args={
             "options": options,
             "connect_timeout": deadlines.DATABASE_CONNECT_S,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
+            **{f"keepalives_{name}": value for name, value in KEEPALIVES.items()},
+            "tcp_user_timeout": deadlines.SILENCE_S * 1000,
         },
     )
 

@@ -133,11 +133,11 @@ class Site:
         """
         with ExitStack() as stack:
             network = stack.enter_context(Network.open(HOSTS))
-            home = stack.enter_context(_server_folder())
+            home = stack.enter_context(server_folder())
             passwords = {name: secrets.token_urlsafe(16) for name in ("postgres", "despensa", "redis")}
-            stack.enter_context(_postgresql(network["postgresql"], home, passwords))
+            stack.enter_context(postgresql(network["postgresql"], home, passwords))
             stack.enter_context(_redis(network["redis"], folder, passwords["redis"]))
-            database = Database(_socket_url(home, passwords))
+            database = Database(socket_url(home, passwords))
             stack.callback(database.close)
             outside = network["outside"]
             issuer, store = outside.do(lambda: _open_outside(stack))
@@ -299,7 +299,7 @@ def _open_outside(stack: ExitStack) -> tuple[SimulatedIssuer, FakeStore]:
 
 
 @contextmanager
-def _server_folder() -> Iterator[Path]:
+def server_folder() -> Iterator[Path]:
     """PostgreSQL runs as another user than root, to whom pytest's folders are closed."""
     folder = Path(tempfile.mkdtemp(prefix="despensa-hosts-"))
     try:
@@ -318,7 +318,7 @@ def missing() -> str:
 
 
 @contextmanager
-def _postgresql(host: Host, home: Path, passwords: Mapping[str, str]) -> Iterator[None]:
+def postgresql(host: Host, home: Path, passwords: Mapping[str, str]) -> Iterator[None]:
     """Listens on its host's address, and asks everybody for a password. One login owns the database."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
     shutil.chown(home, "postgres")
@@ -337,7 +337,7 @@ def _postgresql(host: Host, home: Path, passwords: Mapping[str, str]) -> Iterato
             stdout=log, stderr=log, cwd="/",
         )  # fmt: skip
     try:
-        url = _socket_url(home, passwords)
+        url = socket_url(home, passwords)
         until(lambda: _connects(url.replace("/despensa?", "/postgres?")), what="PostgreSQL to answer")
         with psycopg.connect(url.replace("/despensa?", "/postgres?"), autocommit=True) as connection:
             connection.execute(f"CREATE ROLE despensa LOGIN PASSWORD '{passwords['despensa']}'")
@@ -366,7 +366,7 @@ def _redis(host: Host, folder: Path, password: str) -> Iterator[None]:
         server.wait()
 
 
-def _socket_url(home: Path, passwords: Mapping[str, str]) -> str:
+def socket_url(home: Path, passwords: Mapping[str, str]) -> str:
     return f"postgresql://postgres:{passwords['postgres']}@/despensa?host={home}"
 
 

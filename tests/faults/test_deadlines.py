@@ -16,7 +16,7 @@ from models import deadlines
 from models.broker import redis_client
 from models.deadlines import DATABASE_CONNECT_S, DATABASE_S, ISSUER_CALL_S, REDIS_S, STORE_CALL_S, steady_s
 from models.intake.households import CREATE_STAGE, STAGE_ROWS
-from models.postgresql import BoundedConnection
+from models.postgresql import KEEPALIVES, BoundedConnection
 from models.storage import Database, Tx
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
@@ -227,6 +227,8 @@ def test_time_outs_lie_in_the_order_that_they_rest_on() -> None:
     assert max(ISSUER_CALL_S, STORE_CALL_S) < deadlines.LEASE_S
     assert deadlines.LEASE_S + 2 * REDIS_S - 1 <= deadlines.SHUTDOWN_S < deadlines.STOP_S
     assert DATABASE_CONNECT_S < DATABASE_S
+    asked_for_s = KEEPALIVES["idle"] + KEEPALIVES["interval"] * KEEPALIVES["count"]
+    assert asked_for_s <= deadlines.SILENCE_S <= deadlines.LEASE_S
 
 
 async def _send(url: str) -> object:
