@@ -17,11 +17,13 @@ from console.database import app
 from models import backup
 from models.backup import Backup, find_programs, save
 from models.custody import find_reason, get_head
-from models.errors import AnotherCommandAtWork, DespensaError, Exit, Misconfigured, NoDatabase, RefusedInput
+from models.errors import AnotherCommandAtWork, DespensaError, Exit, Misconfigured, NoDatabase, RefusedInput, Restored
 from models.kept_head import KeptHead
+from models.messages import CreditBatch
 from models.schema import DB_COMMAND_LOCK
 from models.storage import Database, sqlite_url
-from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from models.tables import Programme
+from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.command_line import CommandLine
 from tests.commands import despensa
 from tests.copies import drop_copy
@@ -139,30 +141,109 @@ def test_backup_while_vouchers_are_credited_reconciles_where_it_is_restored(
     assert reason.startswith("this is a backup of 2026-12-01" if not installation.distributed else "it lies at ")
 
 
-def test_backup_that_is_put_back_pays_nothing(installation: Installation, programs: Path, folder: Path) -> None:
-    """As an operator does in a hurry: the file over the old one, or a database of the old name."""
-    saved = save(installation.database, folder, now=NOW)
+def put_back(saved: Backup, installation: Installation, programs: Path) -> None:
+    """As an operator does: the file to where the old one was, or a database of the old name."""
     installation.database.close()
-    if installation.distributed:
-        name = installation.database.url.database
-        server = installation.database.url.set(database="postgres", drivername="postgresql")
-        address = server.render_as_string(hide_password=False)
-        drop_copy(address, str(name))
-        with psycopg.connect(address, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        subprocess.run(
-            [programs / "pg_restore", f"--dbname={installation.settings.database_url}", saved.path], check=True
-        )
-    else:
+    if not installation.distributed:
         path = Path(str(installation.database.url.database))
         for each in path.parent.glob(f"{path.name}*"):
             each.unlink()
         shutil.copy(saved.path, path)
+        return
+    name = installation.database.url.database
+    server = installation.database.url.set(database="postgres", drivername="postgresql")
+    address = server.render_as_string(hide_password=False)
+    drop_copy(address, str(name))
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    where = f"--dbname={installation.settings.database_url}"
+    subprocess.run([programs / "pg_restore", where, "--exit-on-error", saved.path], check=True)
+
+
+def test_backup_that_is_put_back_pays_nothing(installation: Installation, programs: Path, folder: Path) -> None:
+    """Though nobody has kept a head, and nothing was paid since: what it has forgotten only the logs know."""
+    saved = save(installation.database, folder, now=NOW)
+    put_back(saved, installation, programs)
 
     ended = despensa("run", "start", environment=installation.environment)
 
     assert ended.code == Exit.BOOKS_DISAGREE, ended.err
     assert "hint: despensa db restored" in ended.err
+
+
+def test_drill_from_a_lost_database_to_the_rest_of_the_month(
+    installation: Installation, programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved in mid-month, lost at its end: held, compared with the log, and every family has the voucher it had."""
+    database, command_line = installation.database, CommandLine(monkeypatch, installation.environment)
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    batches = batches_of(database, run)
+    installation.receive(CreditBatch(batches[0].id))
+    installation.ticker().work()
+    saved = save(database, folder, now=NOW)
+    for batch in batches[1:]:
+        installation.receive(CreditBatch(batch.id))
+    installation.ticker().work()
+    before = vouchers_of(database)
+
+    put_back(saved, installation, programs)
+    with pytest.raises(Restored):
+        installation.ticker().work()
+    installation.receive(CreditBatch(batches[1].id))
+    forgotten = vouchers_of(database)
+    outcome = command_line.run(app, "restored", installation.settings.log, "--yes")
+    reason = find_reason(database, KeptHead.of(installation.settings, installation.broker.client))
+    for batch in batches[1:]:
+        installation.receive(CreditBatch(batch.id))
+    installation.ticker().work()
+
+    assert (len(before), len(forgotten)) == (30, 10)
+    assert (outcome.code, reason) == (Exit.DONE, ""), outcome.stderr
+    assert vouchers_of(database) == before
+    assert_books_agree(database)
+
+
+def test_comparison_releases_a_database_that_nobody_had_marked(
+    installation: Installation, programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared at once, before any service came by; and nothing was forgotten: it still lies in another place."""
+    families(installation.database, a_programme(installation.database), 1, location=TIJUANA)
+    installation.ticker().work()
+    put_back(save(installation.database, folder, now=NOW), installation, programs)
+
+    command_line = CommandLine(monkeypatch, installation.environment)
+    outcome = command_line.run(app, "restored", installation.settings.log, "--yes")
+
+    assert outcome.code == Exit.DONE, outcome.stderr
+    installation.ticker().work()
+
+
+def test_logs_that_end_before_the_kept_head_are_not_enough(
+    installation: Installation, programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, log = installation.database, installation.settings.log
+    families(database, a_programme(database, code="first"), 1, location=TIJUANA)
+    installation.ticker().work()
+    saved = save(database, folder, now=NOW)
+    lines = log.read_bytes()
+    a_programme(database, code="second")
+    a_released_run(database, _with_a_family(database, "third"))
+    installation.ticker().work()
+    log.write_bytes(lines)
+    put_back(saved, installation, programs)
+
+    outcome = CommandLine(monkeypatch, installation.environment).run(app, "restored", log, "--yes")
+
+    assert outcome.code == Exit.MISUSED
+    assert "the head that was kept is beyond these files" in str(outcome.error)
+
+
+def _with_a_family(database: Database, code: str) -> Programme:
+    programme = a_programme(database, code=code)
+    families(database, programme, 1, location=TIJUANA, prefix=code)
+    return programme
 
 
 def test_nothing_is_overwritten(database: Database, programs: Path, folder: Path) -> None:
