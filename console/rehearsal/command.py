@@ -20,7 +20,7 @@ def rehearse(
     check: bool = typer.Option(False, "--check", help="Whether it is mended: exit 0 if so, 1 if not."),
     folder: Path | None = typer.Option(None, help="Where to work; default despensa-rehearsal in the temporary folder."),
 ) -> int:
-    """Practise: make one of the likeliest troubles on a small installation of invented families, and mend it."""
+    """Practise: make one of the ten likeliest troubles on a small installation of invented families, and mend it."""
     from console.rehearsal.site import Site
     from console.rehearsal.troubles import TROUBLES, find
 

@@ -94,12 +94,9 @@ class Site:
         self, *, rate: bool = True, fund: str = "2000000.00", run_max: str = "5000000.00", issuer: bool = False
     ) -> None:
         """Write the programme's files, for the month that it is now in its cities; or with last month's rate alone."""
-        from zoneinfo import ZoneInfo
-
         self.programme.mkdir(exist_ok=True)
-        today = datetime.now(UTC).astimezone(ZoneInfo(ZONE)).date()
-        cycle = today.strftime("%Y-%m")
-        rated = cycle if rate else (today.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+        cycle = self.cycle()
+        rated = cycle if rate else self.cycle(before=1)
         text = PROGRAMME.format(run_max=run_max) + (ISSUER.format(port=self.issuer_port) if issuer else "")
         (self.programme / "programme.toml").write_text(text)
         self._write("locations", "code,name,state,time_zone,first_cycle", [
@@ -116,6 +113,13 @@ class Site:
             f"{code}-{number:03},{code},{1 + number % 5},single_caregiver,{cycle},3,active"
             for code, _ in CITIES for number in range(FAMILIES_PER_CITY)
         ])  # fmt: skip
+
+    def cycle(self, *, before: int = 0) -> str:
+        """The month that it is now in its cities, or the one before."""
+        from zoneinfo import ZoneInfo
+
+        first = datetime.now(UTC).astimezone(ZoneInfo(ZONE)).date().replace(day=1)
+        return (first - timedelta(days=before)).strftime("%Y-%m")
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `despensa …` on it, as whoever practises does."""

@@ -5,6 +5,7 @@ How it is mended is not said here: that stands in deploy/RUNBOOK.md, and finding
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from models.errors import DespensaError, Exit
 CREDITS_BEFORE_KILL = 2
 #: A log's line that somebody lost, counted from the first.
 LOST_LINE = 3
+#: The city whose hand-over file had left the house.
+HANDED_OVER = CITIES[0][0]
 FAMILIES = FAMILIES_PER_CITY * len(CITIES)
 
 
@@ -94,6 +97,22 @@ def _lost_lines(site: Site) -> None:
     site.log.write_text("".join(line for line in lines if f'"seq":{LOST_LINE},' not in line))
 
 
+def _restored(site: Site) -> None:
+    """The backup of the morning, put back in the evening: both cities were credited meanwhile, one handed over."""
+    site.install()
+    backups = site.home / "backups"
+    backups.mkdir(mode=0o700)
+    site.must("db", "backup", str(backups))
+    site.must("run", "start")
+    handed_over = next(run.run for run in site.runs() if run.location == HANDED_OVER)
+    site.must("voucher", "export", handed_over, "--out", str(site.home / f"{HANDED_OVER}.csv"), "--yes")
+    for left in site.home.glob(f"{site.database.name}*"):
+        left.unlink()
+    (backup,) = backups.iterdir()
+    shutil.copy(backup, site.database)
+    site.must("run", "start", code=Exit.BOOKS_DISAGREE)
+
+
 def _not_credited(site: Site) -> str:
     """What every month comes to: all families credited, no case open, nothing due."""
     runs = site.runs()
@@ -127,6 +146,12 @@ def _not_logged(site: Site) -> str:
 def _key_open(site: Site) -> str:
     checked = site.command("config", "check")
     return _not_credited(site) if checked.returncode == Exit.DONE else "`config check` does not end with 0"
+
+
+def _not_compared(site: Site) -> str:
+    if site.command("config", "check").returncode == Exit.BOOKS_DISAGREE:
+        return "nothing is paid: the database was not compared with the logs"
+    return _not_credited(site)
 
 
 TROUBLES = (
@@ -166,6 +191,11 @@ TROUBLES = (
     Trouble(
         "log", "The dashboard says that an event is missing.",
         "`logs verify` of the log ends with 13", "The dashboard", _lost_lines, _not_logged,
+    ),
+    Trouble(
+        "restored", "The disk died in mid-month; the morning's backup was put back, and nothing is paid.",
+        f"`run start` ends with 13; only the hand-over file of {HANDED_OVER} had been made, and sent",
+        "A database that was restored", _restored, _not_compared,
     ),
 )  # fmt: skip
 

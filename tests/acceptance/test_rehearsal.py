@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from console.rehearsal.site import Site
-from console.rehearsal.troubles import LOST_LINE, TROUBLES, find
+from console.rehearsal.site import CITIES, Site
+from console.rehearsal.troubles import HANDED_OVER, LOST_LINE, TROUBLES, find
 from models.errors import Exit
 from models.storage import Tx
 from workers.issuers.simulated import SimulatedIssuer
@@ -93,6 +93,15 @@ def write_the_lines_again(site: Site) -> None:
         log.write(again.stdout)
 
 
+def compare_with_the_log(site: Site) -> None:
+    site.must("db", "restored", str(site.log), "--yes", code=Exit.WAITING_FOR_APPROVAL)
+    cycle = site.cycle()
+    files = str(site.home / f"{HANDED_OVER}.csv")
+    site.must("run", "recover", f"{cycle}/{HANDED_OVER}", "--handed-over", files, "--yes")
+    site.must("run", "recover", f"{cycle}/{CITIES[1][0]}", "--not-handed-over", "no file was made", "--yes")
+    site.must("run", "start")
+
+
 MENDED = {
     "rate": import_the_rate,
     "fund": add_money,
@@ -103,6 +112,7 @@ MENDED = {
     "disk": make_room,
     "key": close_the_key,
     "log": write_the_lines_again,
+    "restored": compare_with_the_log,
 }
 #: What the command that the rehearsal names shows: the command, its exit code, and words that it says.
 SHOWS = {
@@ -115,6 +125,7 @@ SHOWS = {
     "disk": (("run", "start"), Exit.FAILED, "No space left on device"),
     "key": (("run", "start"), Exit.MISUSED, "can be read by others"),
     "log": (("logs", "verify"), Exit.BOOKS_DISAGREE, f"seq {LOST_LINE}"),
+    "restored": (("run", "start"), Exit.BOOKS_DISAGREE, "db restored"),
 }
 
 
