@@ -18,7 +18,7 @@ from models import backup
 from models.backup import Backup, find_programs, save
 from models.custody import find_reason, get_head
 from models.errors import AnotherCommandAtWork, DespensaError, Exit, Misconfigured, NoDatabase, RefusedInput, Restored
-from models.kept_head import KeptHead
+from models.kept_head import KEY, Head, KeptHead
 from models.messages import CreditBatch
 from models.schema import DB_COMMAND_LOCK
 from models.storage import Database, sqlite_url
@@ -28,6 +28,7 @@ from tests.command_line import CommandLine
 from tests.commands import despensa
 from tests.copies import drop_copy
 from tests.installation import Installation
+from tests.integration.test_db_command import EMPTY_INDEX_PAGE
 from tests.ledger import assert_books_agree
 from tests.servers import postgresql_programs
 
@@ -210,7 +211,7 @@ def test_comparison_releases_a_database_that_nobody_had_marked(
 ) -> None:
     """Compared at once, before any service came by; and nothing was forgotten: it still lies in another place."""
     families(installation.database, a_programme(installation.database), 1, location=TIJUANA)
-    installation.ticker().work()
+    installation.ticker().tick()
     put_back(save(installation.database, folder, now=NOW), installation, programs)
 
     command_line = CommandLine(monkeypatch, installation.environment)
@@ -218,6 +219,27 @@ def test_comparison_releases_a_database_that_nobody_had_marked(
 
     assert outcome.code == Exit.DONE, outcome.stderr
     installation.ticker().work()
+
+
+def test_head_of_another_database_holds_this_one_until_it_is_deleted(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a rehearsal in the same home folder. No log can tell it from what was forgotten: a person must."""
+    settings, command_line = installation.settings, CommandLine(monkeypatch, installation.environment)
+    families(installation.database, a_programme(installation.database), 1, location=TIJUANA)
+    installation.ticker().tick()
+    KeptHead.of(settings, installation.broker.client).replace(Head(1, "a" * 64))
+    with pytest.raises(Restored):
+        installation.ticker().tick()
+    refused = command_line.run(app, "restored", settings.log, "--yes")
+    settings.head.unlink()
+    installation.broker.client.delete(f"{settings.namespace}:{KEY}")
+
+    outcome = command_line.run(app, "restored", settings.log, "--yes")
+
+    assert refused.code == Exit.BOOKS_DISAGREE
+    assert outcome.code == Exit.DONE, outcome.stderr
+    assert installation.ticker().tick().errors == []
 
 
 def test_logs_that_end_before_the_kept_head_are_not_enough(
@@ -323,7 +345,10 @@ def test_no_database_is_exit_10(tmp_path: Path, folder: Path) -> None:
     assert not (tmp_path / "none.sqlite3").exists()
 
 
-def test_damaged_file_is_not_kept_as_a_backup(migrated_sqlite: Path, tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("header", [b"", EMPTY_INDEX_PAGE], ids=["page of zeros", "index without its rows"])
+def test_damaged_file_is_not_kept_as_a_backup(
+    migrated_sqlite: Path, tmp_path: Path, folder: Path, header: bytes
+) -> None:
     path = tmp_path / "damaged.sqlite3"
     shutil.copy(migrated_sqlite, path)
     connection = sqlite3.connect(path)
@@ -335,7 +360,7 @@ def test_damaged_file_is_not_kept_as_a_backup(migrated_sqlite: Path, tmp_path: P
     connection.close()
     with path.open("r+b") as file:
         file.seek((page - 1) * size)
-        file.write(b"\0" * size)
+        file.write(header.ljust(size, b"\0"))
 
     with pytest.raises(DespensaError, match=r"damaged|could not be copied"):
         save(Database(sqlite_url(path)), folder, now=NOW)
@@ -366,6 +391,23 @@ def test_dump_that_cannot_be_read_again_is_not_kept(
         save(database, folder, now=NOW)
 
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_head_that_is_told_is_the_one_in_the_dump(
+    database: Database, programs: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a scheduler seals before pg_dump has looked."""
+    address = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    seal = f"{programs}/psql --quiet --dbname='{address}' --command='UPDATE journal_head SET seq = seq + 1'"
+    a_script(tmp_path / "bin", "pg_dump", f'[ "$1" = --version ] || {seal} || exit\nexec {programs}/pg_dump "$@"')
+    (tmp_path / "bin" / "pg_restore").symlink_to(programs / "pg_restore")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    saved = save(database, folder, now=NOW)
+
+    with restored(saved, database, programs) as there, there.reading() as tx, database.reading() as now:
+        assert (get_head(tx).seq, get_head(now).seq) == (saved.head_seq, saved.head_seq + 1)
 
 
 @pytest.mark.parametrize("profile", ["distributed"], indirect=True)
