@@ -25,7 +25,7 @@ from scheduler.retry import Choice, retry
 from tests.backups import Site, site_of
 from tests.builders import CITIES, NOGALES, PAYDAY, TIJUANA, a_planned_run, a_programme, families
 from tests.installation import Installation
-from tests.ledger import pass_time
+from tests.ledger import count, pass_time
 
 JUAREZ = "08037"
 FAMILIES = 12
@@ -79,10 +79,8 @@ class Month:
     def import_latecomers(self) -> None:
         """Families that were not on the first list; importing them again changes nothing."""
         self.latecomers = True
-        with self.site.installation.database.reading() as tx:
-            known = tx.connection.exec_driver_sql("SELECT COUNT(*) FROM household WHERE registration_id LIKE 'L-%'")
-            if known.scalar_one():
-                return
+        if count(self.site.installation.database, "SELECT COUNT(*) FROM household WHERE registration_id LIKE 'L-%'"):
+            return
         families(self.site.installation.database, self.programme, 4, location=TIJUANA, prefix="L")
 
     def held(self) -> dict[str, set[str]]:
