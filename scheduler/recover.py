@@ -71,8 +71,8 @@ INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
 VALUES (:id, :programme_id, :household_id, :cycle, :amount_minor)
 """)
 
-INSERT_VOUCHER = Query("""
--- insert_voucher: of a recovered run, as it was handed over
+INSERT_RECOVERED = Query("""
+-- insert_recovered: a voucher of a recovered run, as it was handed over
 INSERT INTO voucher (id, batch_id, key_version) VALUES (:id, :batch_id, :key_version)
 """)
 
@@ -81,8 +81,8 @@ SET_DIGEST = Query("""
 UPDATE run SET digest = :digest, approved_digest = :digest WHERE id = :run_id
 """)
 
-FINISH_BATCH = Query("""
--- finish_batch: of a recovered run: all of its lines were credited, on that day
+FINISH_RECOVERED = Query("""
+-- finish_recovered: a batch of a recovered run: all of its lines were credited, on that day
 UPDATE batch SET state = 'done', attempts = 1, credited = lines, credited_minor = amount_minor,
                  credited_at = :credited_at
 WHERE id = :batch_id AND state = 'open'
@@ -306,14 +306,14 @@ def _credit(tx: Tx, run: Run, planned: Batch, vouchers: Sequence[HandedOver]) ->
     batch = tx.get(Batch, Batch.id == planned.id)
     assert batch.fund_id is not None  # fixed by reserve
     tx.execute_many(
-        INSERT_VOUCHER,
+        INSERT_RECOVERED,
         [
             {"id": voucher.voucher_id, "batch_id": batch.id, "key_version": voucher.key_version}
             for voucher in vouchers
         ],
     )  # fmt: skip
     credited_at = _credited_at(tx, run, vouchers[0])
-    if tx.execute(FINISH_BATCH, batch_id=batch.id, credited_at=credited_at) != 1:
+    if tx.execute(FINISH_RECOVERED, batch_id=batch.id, credited_at=credited_at) != 1:
         raise RuntimeError(f"batch {batch.id} was just opened and could not be finished")
     books.credit(
         tx, fund_id=batch.fund_id, run_id=run.id, batch_id=batch.id, amount_minor=batch.amount_minor,
