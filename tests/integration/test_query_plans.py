@@ -41,7 +41,7 @@ def test_a_batch_does_not_read_all_vouchers(query: Query, postgresql_database: D
             text(f"EXPLAIN {query.on('postgresql')}"),
             {
                 "first_id": batch.first_id, "last_id": batch.last_id, "batch_id": batch.id, "run_id": batch.run_id,
-                "key_version": 1, "not_called": "",
+                "key_version": 1, "not_called": "", "forgotten_cycle": "",
             },
         ).scalars()  # fmt: skip
         lines = list(plan)
@@ -62,7 +62,7 @@ def test_a_batch_is_not_read_once_for_each_of_its_lines(query: Query, postgresql
         plan = tx.connection.execute(
             text(f"EXPLAIN {query.on('postgresql')}"),
             {"first_id": batch.first_id, "last_id": batch.last_id, "batch_id": batch.id, "run_id": batch.run_id,
-             "key_version": 1},
+             "key_version": 1, "forgotten_cycle": ""},
         ).scalars()  # fmt: skip
         lines = list(plan)
 
