@@ -119,8 +119,11 @@ def test_migration_gives_up_before_a_deadlock_ends_a_worker(lines: Database) -> 
     assert schema.LOCK_WAIT_MS < deadlines.LOCK_S * 1_000
 
 
-def test_index_on_a_big_table_is_built_while_everybody_writes(lines: Database, release: Callable[..., None]) -> None:
+def test_index_on_a_big_table_is_built_while_everybody_writes(
+    lines: Database, release: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits for a transaction that has begun, longer than a lock is waited for; and those that come write on."""
+    monkeypatch.setattr(schema, "LOCK_TRIES", 1)
     release(INDEX, expand('assert op.get_bind().exec_driver_sql("SHOW lock_timeout").scalar_one() == "800ms"'))
 
     with another_session(lines) as begun, upgrading(lines) as upgrade:
