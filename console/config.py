@@ -236,6 +236,7 @@ def _token_read(settings: Settings, programme: str) -> str:
 
 
 def _database_checks(settings: Settings) -> Iterator[Check]:
+    from console.doctor_database import login_checks
     from models import schema
 
     def connect() -> str:
@@ -255,6 +256,7 @@ def _database_checks(settings: Settings) -> Iterator[Check]:
         yield compared
         if compared.state == "ok":
             yield _custody_check(settings)
+            yield from login_checks(settings)
 
 
 def _custody_check(settings: Settings) -> Check:

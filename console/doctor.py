@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 #: What `doctor` looks at, in the order of its lines. A line that means nothing in an installation is left out.
 CHECKS = (
     "settings", "environment", "keys", "home folder", "disk space", "log folder", "database", "schema", "custody",
-    "database version", "database durability", "database connections", "clock skew", "time-zone data", "time zones",
-    "Redis", "Redis version", "Redis policy", "Redis persistence", "Redis memory", "Redis clock skew", "links",
-    "schedulers", "workers", "reference key", "late slots", "undelivered notices",
+    "database login", "database TLS", "database version", "database durability", "database connections", "clock skew",
+    "time-zone data", "time zones", "Redis", "Redis version", "Redis policy", "Redis persistence", "Redis memory",
+    "Redis clock skew", "links", "schedulers", "workers", "reference key", "late slots", "undelivered notices",
 )  # fmt: skip
 MIB = 1024 * 1024
 DISK_WARNING_MIB = 1024
@@ -68,7 +68,7 @@ def examine() -> Iterator[Check]:
     from models.settings import read_settings
 
     basic = list(run_checks())
-    yield from (check for check in basic if check.name not in {"database", "schema", "custody", "redis"})
+    yield from (check for check in basic if not check.name.startswith(("database", "schema", "custody", "redis")))
     if basic[0].state != "ok":
         return
     settings = read_settings()
@@ -79,6 +79,7 @@ def examine() -> Iterator[Check]:
     yield from (check for check in basic if check.name in {"database", "schema", "custody"})
     answers, usable = states["database"] == "ok", states.get("schema") == "ok"
     if answers:
+        yield from (check for check in basic if check.name.startswith("database "))
         yield from database_checks(settings, usable=usable)
     yield from (check for check in basic if check.name == "redis")
     if states.get("redis") == "ok":

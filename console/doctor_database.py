@@ -11,7 +11,7 @@ from console.config import Check, open_database
 from models.errors import Exit
 
 if TYPE_CHECKING:
-    from models.server import Connections
+    from models.server import Connections, Login
     from models.settings import Settings
     from models.storage import Database
 
@@ -43,6 +43,40 @@ def database_checks(settings: Settings, *, usable: bool) -> Iterator[Check]:
         yield zone_data_check(*zone_data())
         if usable:
             yield _zones(database)
+
+
+def login_checks(settings: Settings) -> Iterator[Check]:
+    """Who we are to PostgreSQL, and over what; nothing on SQLite. Only with the tables there."""
+    from models.server import login
+
+    with open_database(settings) as database, database.reading() as tx:
+        found = login(tx)
+    if found is not None:
+        yield login_check(found)
+        yield encryption_check(found)
+
+
+def login_check(found: Login) -> Check:
+    """A service that owns the schema could take away what keeps it from crediting twice."""
+    hint = "deploy/postgresql/roles.sql, then a login that is a member of despensa_work: deploy/SECURITY.md"
+    if found.owns:
+        return Check("database login", "warning", f"{found.name} owns the schema, or the server", hint)
+    if found.may_change_vouchers:
+        hint = "a superuser runs deploy/postgresql/roles.sql again"
+        return Check("database login", "warning", f"{found.name} may change vouchers", hint)
+    return Check("database login", "ok", found.name)
+
+
+def encryption_check(found: Login) -> Check:
+    """Between hosts a password, and families, can be read or changed on the way."""
+    hint = "?sslmode=verify-full&sslrootcert=FILE in DESPENSA_DATABASE_URL: deploy/SECURITY.md"
+    if not found.other_host:
+        return Check("database TLS", "ok", "TLS" if found.encrypted else "the database is on this host")
+    if not found.encrypted:
+        return Check("database TLS", "warning", "the database is on another host, and nothing is encrypted", hint)
+    if not found.verified:
+        return Check("database TLS", "warning", "encrypted, but nobody checks who answers", hint)
+    return Check("database TLS", "ok", "encrypted, and checked who answers")
 
 
 def durability_check(found: dict[str, str], *, dialect: str) -> Check:

@@ -1,6 +1,7 @@
 """What a database server is set to and how full it is: for `despensa doctor`, which changes nothing."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from models.storage import Query, Tx
 
@@ -41,6 +42,28 @@ SELECT 1
 """)
 
 
+GET_LOGIN = Query("""
+-- get_login: who this session is to a PostgreSQL server, what that login may do beyond its work, and whether it is TLS
+SELECT session_user AS login, (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) AS superuser,
+       pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = to_regclass('voucher')), 'MEMBER') AS owner,
+       has_table_privilege(session_user, to_regclass('voucher'), 'UPDATE') AS may_change_vouchers,
+       COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), FALSE) AS encrypted,
+       COALESCE(inet_client_addr() <> inet_server_addr(), FALSE) AS other_host
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Of this session."""
+
+    name: str
+    owns: bool  #: a superuser, or one who could change the schema
+    may_change_vouchers: bool
+    encrypted: bool
+    other_host: bool
+    verified: bool  #: whether the client checks who answers, by name and authority
+
+
 @dataclass(frozen=True, slots=True)
 class Connections:
     """Of a PostgreSQL server."""
@@ -61,3 +84,16 @@ def connections(tx: Tx) -> Connections | None:
         return None
     row = tx.one(COUNT_CONNECTIONS)
     return Connections(int(row.used), int(row.usable))
+
+
+def login(tx: Tx) -> Login | None:
+    """None on SQLite. Only of a database that has its tables."""
+    if tx.dialect == "sqlite":
+        return None
+    row = tx.one(GET_LOGIN)
+    driver: Any = tx.connection.connection.driver_connection
+    modes = [option.val for option in driver.pgconn.info if option.keyword == b"sslmode"]
+    return Login(
+        str(row.login), bool(row.superuser or row.owner), bool(row.may_change_vouchers), bool(row.encrypted),
+        bool(row.other_host), modes == [b"verify-full"],
+    )  # fmt: skip

@@ -221,10 +221,12 @@ class Tx:
     def refresh_statistics(self, *tables: Literal["household", "enrolment", "disbursement"]) -> None:
         """After many rows were written: a planner that believes a table empty compares every row with every other.
 
-        PostgreSQL's own collector comes within a minute or so; a month is planned, or the next city, before that.
+        PostgreSQL's own collector comes within a minute or so; a month is planned, or the next city, before that. By a
+        function of whoever owns the tables: nobody else may.
         """
         if self.dialect == "postgresql":
-            self.connection.execute(sql_text(f"ANALYZE (SKIP_LOCKED) {', '.join(tables)}"))
+            statement = sql_text("SELECT refresh_statistics(CAST(:tables AS TEXT[]))")
+            self.connection.execute(statement, {"tables": list(tables)})
 
     def commit_asynchronously(self) -> None:
         """Let this commit be lost by a crash of the database: only for facts that cost seconds, never money."""

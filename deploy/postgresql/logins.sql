@@ -1,0 +1,18 @@
+-- Logins: one for each service and one for each person, who is then the operator that the journal names. An example to
+-- copy: a superuser runs it once. Passwords are set afterwards, with psql's `\password NAME`, which sends no clear text
+-- into the server's log; who comes with a client certificate needs none.
+
+-- A service, or all services of a host. A worker process holds a connection for each of its threads.
+CREATE ROLE despensa_service LOGIN CONNECTION LIMIT 100 IN ROLE despensa_work;
+
+-- An operator. Two of them: who planned a run does not approve it.
+CREATE ROLE ana LOGIN CONNECTION LIMIT 10 IN ROLE despensa_work;
+CREATE ROLE bruno LOGIN CONNECTION LIMIT 10 IN ROLE despensa_work;
+
+-- Who upgrades: another login than the daily one. What it makes belongs to despensa_owner, whoever it is.
+CREATE ROLE ana_upgrades LOGIN CONNECTION LIMIT 5 IN ROLE despensa_owner;
+ALTER ROLE ana_upgrades SET role = 'despensa_owner';
+
+-- Who only looks.
+CREATE ROLE despensa_report LOGIN CONNECTION LIMIT 10 IN ROLE despensa_read;
+ALTER ROLE despensa_report SET default_transaction_read_only = on;

@@ -1,0 +1,306 @@
+"""Least privilege on PostgreSQL: a month runs with logins that own nothing, and what they must not do is refused."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text, update
+
+from console.config import app as config_app
+from console.doctor_database import encryption_check
+from console.run import app as run_app
+from console.store import app as store_app
+from models.calendar import local_cycle, zone
+from models.keys import init_keys
+from models.server import Login
+from models.storage import Database
+from models.tables import Programme
+from tests.builders import CITIES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
+from tests.command_line import CommandLine
+from tests.commands import despensa, running
+from tests.fakes import FakeStore
+from tests.ledger import assert_books_agree
+from tests.roles import Site, a_copy, a_site
+
+PAGE = Path(__file__).parents[2] / "deploy" / "SECURITY.md"
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+ROLES = ("despensa_work", "despensa_read")
+#: A login that only reads says so of itself; it may take that back.
+WRITES = "SET default_transaction_read_only = off"
+FAMILIES = 70
+
+
+@pytest.fixture(scope="module")
+def site(postgresql: str) -> Iterator[Site]:
+    """With roles, logins and schema, for tests that leave nothing in it."""
+    with a_site(postgresql, "roles") as site:
+        yield site
+
+
+@pytest.fixture
+def own_site(postgresql: str, site: Site) -> Iterator[Site]:
+    """For a test that does."""
+    with a_copy(postgresql, "own_roles", site) as own_site:
+        yield own_site
+
+
+@contextmanager
+def database_of(site: Site, login: str) -> Iterator[Database]:
+    database = Database(site.url(login))
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def refused(site: Site, login: str, *statements: str) -> str:
+    """The SQLSTATE with which they are."""
+    with pytest.raises(psycopg.Error) as caught:
+        site.run(*statements, login=login)
+    return str(caught.value.sqlstate)
+
+
+def test_month_runs_with_services_and_operators_that_own_nothing(
+    own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plan, approval by a second person, credits, notices, books: nobody is more than a member of despensa_work."""
+    services = environment_of(own_site, "despensa_service", redis_url, tmp_path)
+    ana, bruno = (
+        CommandLine(monkeypatch, environment_of(own_site, login, redis_url, tmp_path)) for login in ("ana", "bruno")
+    )
+    cycle = this_cycle()
+    runs = [f"{cycle}/{code}" for code, *_ in CITIES]
+    init_keys(tmp_path / "keys")
+    with FakeStore.open() as store, database_of(own_site, "ana") as database:
+        programme = a_programme(database, store_url=store.url, approval="person")
+        with database.transaction() as tx:
+            tx.connection.execute(update(Programme).values(payday_time="00:00"))
+        families_due(database, programme, FAMILIES, now=datetime.now(UTC))
+
+        ana.set(environment_of(own_site, "ana", redis_url, tmp_path))
+        planned = ana.run(run_app, "plan", "--cycle", cycle)
+        alone = ana.run(run_app, "approve", runs[0], "--yes")
+        bruno.set(environment_of(own_site, "bruno", redis_url, tmp_path))
+        approved = [bruno.run(run_app, "approve", run, "--yes") for run in runs]
+        with running("worker", environment=services):
+            started = despensa("run", "start", "--json", environment=services)
+        reconciled = bruno.run(run_app, "reconcile")
+
+        assert [planned.code, alone.code, *(each.code for each in approved)] == [0, 1, *(0 for _ in runs)]
+        assert (started.code, reconciled.code) == (0, 0), started.err
+        assert len(vouchers_of(database)) == FAMILIES
+        assert len(set(store.webhook_ids)) == len(CITIES)
+        assert_books_agree(database)
+        with database.reading() as tx:
+            operators = tx.connection.execute(text("SELECT DISTINCT planned_by, approved_by FROM run")).all()
+        assert operators == [("ana", "bruno")]
+
+
+def environment_of(site: Site, login: str, redis_url: str, home: Path) -> dict[str, str]:
+    return {
+        "DESPENSA_HOME": str(home), "DESPENSA_DATABASE_URL": site.url(login), "DESPENSA_REDIS_URL": redis_url,
+        "DESPENSA_NAMESPACE": "own-roles" if "own_roles" in site.admin else "roles", "DESPENSA_BATCH_LINES": "10",
+    }  # fmt: skip
+
+
+def this_cycle() -> str:
+    """The month that is due now in the west: commands use the clock of this host."""
+    return str(local_cycle(datetime.now(UTC), zone("America/Tijuana")))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE voucher SET key_version = 2",
+        "DELETE FROM voucher",
+        "TRUNCATE voucher CASCADE",
+        "UPDATE disbursement SET amount_minor = 1",
+        "UPDATE transfer SET amount_minor = 1",
+        "DELETE FROM journal",
+        "DELETE FROM seal",
+        "UPDATE intent SET reference = ''",
+        "UPDATE code_floor SET revision = '0001'",
+        "DELETE FROM alembic_version",
+        "ALTER TABLE run ADD COLUMN note TEXT",
+        "DROP TABLE sighting",
+        "ALTER TABLE voucher DISABLE TRIGGER ALL",
+        "DROP TRIGGER voucher_refuses_change ON voucher",
+        "SET session_replication_role = replica",
+        "CREATE TABLE mine (id INT)",
+        "CREATE SCHEMA mine",
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "SELECT setval(pg_get_serial_sequence('journal', 'id'), 1)",
+        "SET ROLE despensa_owner",
+        "ALTER ROLE ana SUPERUSER",
+        "SELECT refresh_statistics(ARRAY['pg_authid'])",
+    ],
+)
+def test_who_works_cannot_get_around_the_ledger(site: Site, statement: str) -> None:
+    assert refused(site, "ana", statement) == "42501"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM household",
+        "SELECT * FROM enrolment",
+        "INSERT INTO sighting (role, instance, seen_at) VALUES ('worker', 'x', now())",
+        "UPDATE run SET state = 'paused'",
+        "DELETE FROM issuer",
+        "CREATE TEMPORARY TABLE mine (id INT)",
+        "SELECT nextval(pg_get_serial_sequence('journal', 'id'))",
+    ],
+)
+def test_who_reads_writes_nothing_and_sees_no_family(site: Site, statement: str) -> None:
+    """Also where it turns off that its transactions only read."""
+    assert refused(site, "despensa_report", WRITES, statement) == "42501"
+
+
+def test_who_reads_sees_runs_and_books(
+    own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database_of(own_site, "despensa_service") as database:
+        programme = a_programme(database)
+        families(database, programme, 2, location=TIJUANA)
+        a_released_run(database, programme)
+    command_line = CommandLine(monkeypatch, environment_of(own_site, "despensa_report", redis_url, tmp_path))
+
+    outcomes = [command_line.run(run_app, word) for word in ("list", "status", "cases", "reconcile")]
+    outcomes.append(command_line.run(store_app, "list"))
+
+    assert [each.code for each in outcomes] == [0] * 5
+
+
+def test_login_that_is_no_member_does_not_come_in(site: Site) -> None:
+    site.run("CREATE ROLE stranger LOGIN")
+    try:
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(site.url("stranger"))
+    finally:
+        site.run("DROP ROLE stranger")
+
+
+def test_later_migration_is_usable_at_once_and_roles_may_be_applied_again(own_site: Site) -> None:
+    """The month goes on with the old logins while somebody upgrades, and nobody has to grant anything meanwhile."""
+    own_site.run("CREATE TABLE later (id BIGINT PRIMARY KEY, note TEXT)", login="ana_upgrades")
+    use = "INSERT INTO later (id, note) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET note = 'b'; SELECT * FROM later"
+
+    own_site.run(use, login="despensa_service")
+    own_site.run("SELECT * FROM later", login="despensa_report")
+    own_site.apply_roles()
+    own_site.run(use, login="despensa_service")
+
+    assert refused(own_site, "despensa_service", "DROP TABLE later") == "42501"
+    assert refused(own_site, "despensa_report", WRITES, "UPDATE later SET note = ''") == "42501"
+
+
+def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Site) -> None:
+    """Its tables belong to whoever ran its first `db upgrade`."""
+    own_site.run("CREATE TABLE old (id BIGSERIAL PRIMARY KEY); CREATE VIEW older AS SELECT id FROM old")
+
+    own_site.apply_roles()
+
+    own_site.run("INSERT INTO old DEFAULT VALUES; SELECT * FROM older", login="ana")
+    own_site.run("ALTER TABLE old ADD COLUMN note TEXT; DROP VIEW older; DROP TABLE old", login="ana_upgrades")
+
+
+def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) -> None:
+    """Without them PostgreSQL believes a table empty, and compares every row with every other."""
+    with database_of(own_site, "despensa_service") as database:
+        families(database, a_programme(database), 100, location=TIJUANA)
+        with database.transaction() as tx:
+            tx.refresh_statistics("household", "enrolment")
+            rows = tx.connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = 'household'::regclass"))
+            counted = rows.scalar_one()
+
+    assert counted == 100
+
+
+def test_temporary_table_hides_no_line_from_the_check_of_vouchers(own_site: Site) -> None:
+    """Whoever may import may make one."""
+    with database_of(own_site, "ana") as database:
+        families(database, a_programme(database), 2, location=TIJUANA)
+        hiding = (
+            "CREATE TEMPORARY TABLE disbursement AS SELECT CAST(70000001 AS BIGINT) AS id; "
+            "SET search_path = pg_temp, public; INSERT INTO voucher (id, key_version) VALUES (70000001, 1)"
+        )
+
+        assert refused(own_site, "ana", hiding) == "23503"
+        assert vouchers_of(database) == []
+
+
+@pytest.mark.parametrize(
+    ("login", "state", "said"),
+    [
+        ("despensa_service", "ok", "despensa_service"),
+        ("ana_upgrades", "warning", "ana_upgrades owns the schema, or the server"),
+        ("postgres", "warning", "postgres owns the schema, or the server"),
+    ],
+)
+def test_check_says_who_could_take_the_guards_away(
+    site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: str, state: str, said: str
+) -> None:
+    command_line = CommandLine(monkeypatch, environment_of(site, login, redis_url, tmp_path))
+    init_keys(tmp_path / "keys")
+
+    outcome = command_line.run(config_app, "check")
+
+    assert outcome.code == 0
+    assert re.search(rf"^{state} +database login +{said}$", outcome.stdout, re.MULTILINE)
+    assert re.search(r"^ok +database TLS +the database is on this host$", outcome.stdout, re.MULTILINE)
+
+
+def test_check_says_where_roles_were_not_applied_after_the_first_upgrade(
+    own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_site.run("GRANT UPDATE ON voucher TO despensa_work")
+    command_line = CommandLine(monkeypatch, environment_of(own_site, "ana", redis_url, tmp_path))
+
+    outcome = command_line.run(config_app, "check")
+
+    assert re.search(r"^warning +database login +ana may change vouchers$", outcome.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "verified", "other_host", "state"),
+    [
+        (False, False, False, "ok"),
+        (False, False, True, "warning"),
+        (True, False, True, "warning"),
+        (True, True, True, "ok"),
+    ],
+)
+def test_check_wants_tls_to_another_host(encrypted: bool, verified: bool, other_host: bool, state: str) -> None:
+    login = Login("ana", False, False, encrypted=encrypted, other_host=other_host, verified=verified)
+
+    assert encryption_check(login).state == state
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_published_matrix_is_what_the_server_grants(site: Site, role: str) -> None:
+    """Cell by cell: every table that is there, and no other."""
+    with psycopg.connect(site.admin) as connection:
+        rows = connection.execute(
+            "SELECT c.relname, v FROM pg_class c CROSS JOIN unnest(%s::text[]) AS v "
+            "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') "
+            "AND has_table_privilege(%s, c.oid, v)",
+            [list(VERBS), role],
+        ).fetchall()
+        tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
+        ).fetchall()
+    granted = {name: {verb for table, verb in rows if table == name} for (name,) in tables}
+
+    assert published(role) == granted
+
+
+def published(role: str) -> dict[str, set[str]]:
+    """The column of a role in the page's table."""
+    _, _, table = PAGE.read_text().partition("\n| table |")
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]*) \| ([a-z, ]*) \|$", table, re.MULTILINE)
+    column = ROLES.index(role) + 1
+    return {row[0]: {verb.upper() for verb in row[column].split(", ") if verb != "nothing"} for row in rows}

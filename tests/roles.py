@@ -1,0 +1,78 @@
+"""A database with the roles and logins of deploy/postgresql, as its pages tell an operator to make it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from models import custody, schema
+from models.storage import Database
+from tests.conftest import url_of
+
+FOLDER = Path(__file__).parents[1] / "deploy" / "postgresql"
+LOGINS = ("despensa_service", "ana", "bruno", "ana_upgrades", "despensa_report")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A database of a server, and whom it knows."""
+
+    admin: str  #: the superuser's URL of the database
+
+    def url(self, login: str) -> str:
+        """As this login; the server trusts whoever comes by its socket."""
+        return make_url(self.admin).set(username=login).render_as_string(hide_password=False)
+
+    def run(self, *statements: str, login: str = "") -> None:
+        """As the superuser, or as a login."""
+        with psycopg.connect(self.url(login) if login else self.admin, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def apply_roles(self) -> None:
+        """What a superuser does before and after each upgrade."""
+        self.run((FOLDER / "roles.sql").read_text())
+
+    def upgrade(self) -> None:
+        """As whoever upgrades."""
+        database = Database(self.url("ana_upgrades"))
+        schema.upgrade(database, contract=True)
+        database.close()
+
+
+@contextmanager
+def a_site(server: str, name: str) -> Iterator[Site]:
+    """With roles and logins, upgraded; its logins are gone afterwards, and the roles, which are the server's, stay."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        site = Site(url_of(server, name))
+        try:
+            site.apply_roles()
+            site.run((FOLDER / "logins.sql").read_text())
+            site.upgrade()
+            site.apply_roles()
+            yield site
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            for login in LOGINS:
+                connection.execute(f"DROP ROLE IF EXISTS {login}")
+
+
+@contextmanager
+def a_copy(server: str, name: str, of: Site) -> Iterator[Site]:
+    """Of a site that nobody is connected to: quicker than another one."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(of.admin).database}")
+        site = Site(url_of(server, name))
+        try:
+            site.apply_roles()  # what belongs to the database itself is not copied
+            database = Database(site.url("despensa_service"))
+            with database.transaction() as tx:
+                custody.release(tx)  # a copy pays nothing by itself
+            database.close()
+            yield site
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
