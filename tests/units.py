@@ -66,7 +66,7 @@ def unit_root(root: Path, folder: Path = FOLDER) -> Path:
         for path in folder.glob(pattern):
             shutil.copy(path, units)
     shutil.copytree(folder / COMMON.parent.name, units / COMMON.parent.name)
-    for name in ("scheduler", "worker@", "run"):
+    for name in ("scheduler", "worker@", "run", "backup"):
         place = units / f"despensa-{name}.service.d"
         place.mkdir()
         shutil.copy(folder / "servers.conf", place)

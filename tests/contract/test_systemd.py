@@ -125,6 +125,17 @@ def test_timer_by_the_local_clock_would_lose_an_hour() -> None:
     assert datetime(2026, 11, 1, 9, tzinfo=UTC) not in fired  # 01:00, for the second time
 
 
+@pytest.mark.parametrize("zone", ZONES)
+def test_backup_is_made_every_day_once(zone: str) -> None:
+    (calendar,) = read_unit("despensa-backup.timer").all("OnCalendar")
+
+    fired = elapses(calendar, zone=zone, year=2026, times=365)
+
+    assert [each.date().toordinal() for each in fired] == list(
+        range(datetime(2026, 1, 1).toordinal(), datetime(2027, 1, 1).toordinal())  # noqa: DTZ001  # days have no zone
+    )
+
+
 @pytest.mark.parametrize("timer", TIMERS)
 def test_timer_makes_up_for_what_it_missed(timer: str) -> None:
     unit = read_unit(timer)

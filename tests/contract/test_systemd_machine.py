@@ -84,7 +84,7 @@ def embedded(machine: Machine) -> Iterator[Database]:
 
 @pytest.fixture
 def distributed(
-    machine: Machine, postgresql_database: Database, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
+    machine: Machine, postgresql_database: Database, redis_url: str, tmp_path: Path
 ) -> Iterator[dict[str, int]]:
     """PostgreSQL and Redis by TCP, with the secrets in the machine; yields the services' ports."""
     url = postgresql_database.url
@@ -103,6 +103,7 @@ def distributed(
         }
         for name, text in secrets.items():
             machine.write(f"/etc/despensa/{name}", text, mode="600")
+        machine.do("echo DESPENSA_NAMESPACE=machine >> /etc/despensa/despensa.env")  # other tests use the same Redis
         ports = {service: free_port() for service in SERVICES}
         for service, port in ports.items():
             machine.write(f"/etc/systemd/system/{service}.service.d/port.conf", _on_port(service, port))
@@ -172,6 +173,8 @@ def test_month_is_credited_by_the_timer_alone(machine: Machine, embedded: Databa
     assert len(vouchers_of(embedded)) == FAMILIES
     assert len(store.webhook_ids) == len(CITIES)
     assert_books_agree(embedded)
+    machine.do("systemctl start despensa-backup")
+    assert machine.do("find /var/backups/despensa -type f -size +0 -printf '%u %m\\n'") == "despensa 600"
     assert _owners(machine) == {"despensa 600"}
 
 
