@@ -39,6 +39,7 @@ HOSTS = ("plan", "north", "south", "postgresql", "redis", "outside")
 WORKERS = ("north", "south")
 #: What runs where, once the month begins.
 SERVICES = (("plan", "scheduler"), ("south", "scheduler"), ("north", "worker"), ("south", "worker"))
+#: Of each worker.
 THREADS = 4
 #: So few that a month of small cities has many batches; an issuer's batch is called for at once.
 BATCH_LINES = 4
@@ -46,7 +47,7 @@ BATCH_LINES = 4
 CALLS_MAX = 16 * THREADS * len(WORKERS)
 #: So many of the issuer's answers take so long. What is under way when a link is cut is under way in its call.
 SLOW, SLOW_S = "25%", 3
-FAMILIES = 700
+FAMILIES = 800
 #: Held by a test, it keeps vouchers from being committed: their commit waits for it, last of all.
 GATE = 1
 
@@ -121,12 +122,15 @@ class Site:
     store: FakeStore
     families: int
     plant: str
+    threads: int
     services: dict[tuple[str, str], "subprocess.Popen[bytes]"] = field(default_factory=dict)
     logs: list[Path] = field(default_factory=list)
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, *, families: int = FAMILIES, plant: str = "") -> Iterator["Site"]:
+    def open(
+        cls, folder: Path, *, families: int = FAMILIES, plant: str = "", threads: int = THREADS
+    ) -> Iterator["Site"]:  # fmt: skip
         """Everything set up, as the runbook has it, and nobody at work. All of it is gone when the context ends.
 
         `plant` is a bug of tests.faults.plants that every service has.
@@ -141,7 +145,7 @@ class Site:
             stack.callback(database.close)
             outside = network["outside"]
             issuer, store = outside.do(lambda: _open_outside(stack))
-            site = cls(folder, network, database, issuer, store, families, plant)
+            site = cls(folder, network, database, issuer, store, families, plant, threads)
             site._tell_urls(passwords)
             site._set_up(stack)
             try:
@@ -194,7 +198,7 @@ class Site:
             "DESPENSA_REDIS_URL_FILE": str(self.folder / name / "redis_url"),
             "DESPENSA_HOME": str(self.folder / name / "home"),
             "DESPENSA_BATCH_LINES": str(BATCH_LINES),
-            "DESPENSA_WORKER_THREADS": str(THREADS),
+            "DESPENSA_WORKER_THREADS": str(self.threads),
         }
 
     def keys(self, name: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import network
-from tests.acceptance.hosts import main, month_with_a_rolling_restart, month_with_cuts, why_not
+from tests.acceptance.hosts import STORY_THREADS, main, month_with_a_rolling_restart, month_with_cuts, why_not
 from tests.acceptance.site import Site
 from tests.commands import ROOT
 from tests.faults import plants
@@ -53,11 +53,12 @@ def test_month_goes_on_while_hosts_are_cut_off_and_come_back(site: Site) -> None
 
 
 @pytest.mark.timeout(600)
-def test_rolling_restart_in_mid_month_fails_no_attempt(site: Site) -> None:
+def test_rolling_restart_in_mid_month_fails_no_attempt(tmp_path: Path) -> None:
     """As an upgrade restarts them. That no attempt is counted, and no call broken off, is asserted on the way."""
     told: list[str] = []
 
-    books = month_with_a_rolling_restart(site, told.append)
+    with Site.open(tmp_path, threads=STORY_THREADS["restart"]) as site:
+        books = month_with_a_rolling_restart(site, told.append)
 
     assert books.are_whole, "\n".join([*told, str(books)])
 
