@@ -7,11 +7,15 @@ import pytest
 
 from models.deadlines import (
     DATABASE_S,
+    IDLE_S,
     ISSUER_CALL_S,
     LEASE_S,
+    LOCK_S,
     REDIS_S,
     SCAN_S,
     SHUTDOWN_S,
+    SILENCE_S,
+    STATEMENT_S,
     STOP_S,
     STORE_CALL_S,
 )
@@ -33,6 +37,11 @@ BREAKER_OPEN_S = int(BREAKER_OPEN.total_seconds())
         ("RUNBOOK.md", f"holds its batch for {LEASE_S} s at most"),
         ("RUNBOOK.md", f"{LAST_WORD_S} s after the last send"),
         ("RUNBOOK.md", f"Nobody calls the issuer for {BREAKER_OPEN_S} s"),
+        ("RUNBOOK.md", f"| a statement that the server does not answer | {DATABASE_S} s |"),
+        ("RUNBOOK.md", f"| an idle transaction, at the server | {IDLE_S} s |"),
+        ("RUNBOOK.md", f"user time-out), on both sides | {SILENCE_S} s |"),
+        ("RUNBOOK.md", f"one that it was planning, for {SILENCE_S} s."),
+        ("RUNBOOK.md", f"wait for a lock; a statement, at the server | {LOCK_S} s; {STATEMENT_S} s |"),
         ("GUARANTEES.md", f"a statement is given up after {DATABASE_S} s"),
         ("GUARANTEES.md", f"look for latecomers after {SCAN_S + DATABASE_S} s"),
         ("GUARANTEES.md", f"a Redis command after {REDIS_S} s"),
