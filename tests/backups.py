@@ -12,6 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from console import database as db_commands
+from console.dashboard.board import Board
+from console.dashboard.show import show_head
+from console.log_files import working
+from console.log_query import ask
 from console.log_totals import read_totals
 from console.log_verify import compare, verify
 from console.tables import runs_as_json
@@ -131,6 +135,20 @@ class Site:
         assert (proven.faults, behind) == ([], 0)
         assert set(restores) <= set(proven.restores)
         assert runs_as_json(totals.summaries) == runs_as_json(kept)
+        board = Board([path])
+        board.catch_up()
+        shown = {(run.run, run.state, run.credited, run.open_cases) for run in board.told.runs.values()}
+        assert shown == {(each.run, each.state, each.counts.credited, each.counts.cases) for each in kept}
+        told = show_head(board, now=self.installation.clock())
+        assert (told.gaps, told.faults, len(told.restored)) == ([], [], len(proven.restores))
+        with working() as connection:
+            answer = ask(
+                connection,
+                "SELECT CAST(SUM(credited) AS BIGINT) FROM log WHERE event IN ('batch.credited', 'case.resolved')",
+                [path],
+            )
+            ((credited,),) = answer.rows
+        assert (credited or 0) == sum(each.counts.credited for each in kept)
         assert_books_agree(self.installation.database)
 
 

@@ -1,13 +1,16 @@
 """A backup is put back: what the database has forgotten is learned from the logs, and nothing is paid twice."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from console.log_verify import verify
+from models.custody import hold
 from models.errors import Exit
+from models.events import AttemptFinished
 from models.restores import list_restores
 from models.tables import LostRun
 from scheduler.approve import approve_by_policy
@@ -305,6 +308,54 @@ def test_two_restores_in_a_row_are_both_left_out(site: Site) -> None:
     assert (first.run_id, first.credited) == (lost.id, lost.lines)
     assert refused.code == Exit.BOOKS_DISAGREE
     assert "declared void" in str(refused.error)
+
+
+def test_lost_run_of_a_programme_that_the_backup_does_not_have_needs_its_import(site: Site) -> None:
+    database = site.installation.database
+    site.write_log()
+    put_back = site.backup()
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    site.credit(a_released_run(database, programme))
+    site.write_log()
+    put_back()
+
+    refused = site.restored()
+    a_programme(database)
+    outcome = site.restored("--json")
+
+    assert refused.code == Exit.FAILED
+    assert "which this backup does not have" in str(refused.error)
+    assert outcome.code == Exit.WAITING_FOR_APPROVAL
+    assert len(outcome.json["lost_runs"]) == 1  # type: ignore[arg-type]
+    site.assert_log_equals_database()
+
+
+def test_operational_lines_count_for_numbers_and_an_absurd_one_is_refused(site: Site) -> None:
+    """Nothing proves them; but a run that only an attempt mentions was there."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 10, location=TIJUANA)
+    a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    put_back()
+    with database.transaction() as tx:
+        hold(tx, "it was restored")
+    attempt = AttemptFinished(
+        actor="credit_batch", message_id="m", subject_id=77, run_id=5_000, outcome="credited", duration_ms=1
+    )
+    site.installation.log.observe(attempt)
+
+    outcome = site.restored("--json", "--dry-run")
+    site.installation.log.observe(replace(attempt, run_id=10**12))
+    refused = site.restored()
+
+    numbers = outcome.json["numbers"]
+    assert isinstance(numbers, dict)
+    assert (numbers["run"], numbers["batch"]) == (6_000, 1_000_077)
+    assert refused.code == Exit.MISUSED
+    assert "which no installation reaches" in str(refused.error)
 
 
 def test_log_is_emitted_again_over_what_was_forgotten(site: Site, tmp_path: Path) -> None:
