@@ -6,18 +6,24 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from sqlalchemy import make_url
 
 from models.deadlines import STOP_S
+from models.events import WorkerSeen
+from models.log import Log
 from models.settings import PREFIX, Settings
 from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
 from tests.commands import ROOT
-from tests.container import DOCKERFILE, IN_MEMORY, Builder, Image, started
+from tests.container import DOCKERFILE, IN_MEMORY, Builder, Container, Image, started
+from tests.contract.test_shipping import a_loki
 from tests.installation import Installation
+from tests.scraping import free_port
 from tests.waiting import until
 
 TEXT = DOCKERFILE.read_text()
@@ -107,10 +113,16 @@ def test_build_takes_every_package_and_sees_nothing_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """With what stands in for the base."""
+    made = Builder(tmp_path_factory.mktemp("buildah"))
+    made.make_stand_in()
+    return made
+
+
+@pytest.fixture(scope="module")
+def image(builder: Builder) -> Image:
     """The image, built as operators build it."""
-    builder = Builder(tmp_path_factory.mktemp("buildah"))
-    builder.make_stand_in()
     return builder.build("despensa")
 
 
@@ -195,3 +207,49 @@ def test_image_holds_bytecode_of_all_that_it_runs(image: Image) -> None:
     assert len(ours) > 100
     assert {path.stem for path in sources if path.parent != image.root / "app"} <= compiled
     assert not list((image.root / "app").rglob("tests/unit"))
+
+
+@pytest.mark.debian
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_log_is_rotated_and_shipped_by_nobody_as_compose_says(builder: Builder, tmp_path: Path) -> None:
+    """The two services of deploy/compose that are no despensa, with their commands, volumes and health checks."""
+    services = YAML(typ="safe").load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]
+    logs = builder.build("logs")
+    log, port = tmp_path / "log", free_port()
+    log.mkdir()
+    with Log.to_file(log / "worker.jsonl", "despensa-worker") as writing:
+        writing.observe(WorkerSeen())
+    before_yesterday = 'logrotate state -- version 2\n"/var/log/despensa/worker.jsonl" 2026-1-1-0:0:0\n'
+    for name in ("rotate", "ship"):
+        (tmp_path / f"{name}-state").mkdir()
+    (tmp_path / "rotate-state" / "rotated").write_text(before_yesterday)
+    for each in [log, *tmp_path.glob("*/*"), *tmp_path.glob("*-state")]:
+        shutil.chown(each, logs.uid, logs.uid)
+
+    def service(name: str) -> AbstractContextManager[Container]:
+        mounts = {target: source for source, target in (each.split(":")[:2] for each in services[name]["volumes"])}
+        volumes = {at: ROOT / "deploy/compose" / source for at, source in mounts.items() if source.startswith(".")}
+        volumes |= {"/var/log/despensa": log, "/var/lib/logs": tmp_path / f"{name}-state"}
+        return started(
+            logs, tmp_path / name, *services[name]["command"], entrypoint=services[name].get("entrypoint"),
+            environment={"LOKI_URL": f"http://127.0.0.1:{port}"}, volumes=volumes,
+        )  # fmt: skip
+
+    def is_well(container: Container, name: str) -> bool:
+        kind, *words = services[name]["healthcheck"]["test"]
+        shell = ["sh", "-c"] if kind == "CMD-SHELL" else []
+        return container.execute(*shell, *(word.replace("$$", "$") for word in words)).returncode == 0
+
+    with a_loki(port) as came, service("ship") as ship, service("rotate") as rotating:
+        until(lambda: list(log.glob("worker.jsonl-*")), what="the rotation")
+        until(lambda: is_well(ship, "ship") and is_well(rotating, "rotate"), what="both to be well")
+        (log / "worker.jsonl").touch(mode=0o600)
+        shutil.chown(log / "worker.jsonl", logs.uid, logs.uid)
+        with Log.to_file(log / "worker.jsonl", "despensa-worker") as writing:
+            writing.observe(WorkerSeen())
+        until(lambda: came, what="a line in Loki")
+        assert ship.stop(within_s=10) == 0
+
+    assert {service_name for service_name, *_ in came} == {"despensa-worker"}
+    assert (log / "worker.jsonl").stat().st_size > 0

@@ -1,0 +1,283 @@
+"""deploy/compose: by the schema of Compose, and by what this checkout's settings, commands and deadlines really are."""
+
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+import typer
+from ruamel.yaml import YAML
+
+from console.main import app
+from models.deadlines import SHUTDOWN_S, STOP_S
+from models.settings import PREFIX, read_settings
+from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from tests.commands import ROOT, despensa, running
+from tests.container import IN_MEMORY
+from tests.installation import Installation
+from tests.servers import start_redis
+from tests.waiting import until
+
+FOLDER = ROOT / "deploy" / "compose"
+FILE = FOLDER / "compose.yaml"
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name for name, service in SERVICES.items() if service["image"] == "despensa:local"}
+LONG_LIVED = ("scheduler", "worker")
+#: What runs to its end has no health.
+COMMANDS = {"migrate", "operator"}
+PINNED = re.compile(r"[a-z0-9./-]+:[a-zA-Z0-9._-]+@sha256:[0-9a-f]{64}")
+USERS = re.compile(r"[1-9][0-9]*:[1-9][0-9]*")
+every_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def seconds(duration: str) -> int:
+    """Of a duration as Compose writes it."""
+    return int(duration.removesuffix("s"))
+
+
+def settings_of(name: str) -> dict[str, str]:
+    """The environment of a service."""
+    return dict(SERVICES[name].get("environment", {}))
+
+
+def mounts_of(name: str) -> dict[str, str]:
+    """What lies behind each path of a service's volumes."""
+    return {target: source for source, target in (each.split(":")[:2] for each in SERVICES[name].get("volumes", ()))}
+
+
+def test_file_keeps_the_schema_of_compose() -> None:
+    checker = Path(sys.executable).with_name("check-jsonschema")
+
+    done = subprocess.run(
+        [checker, "--builtin-schema", "vendor.compose-spec", FILE], check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+@every_service
+def test_service_can_do_no_more_than_it_must(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"] and "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert USERS.fullmatch(service["user"]), "a number, and not root"
+    assert any(each.startswith(f"{IN_MEMORY}:") for each in service["tmpfs"])
+    assert service["mem_limit"] and service["pids_limit"]
+    assert "privileged" not in service and "/var/run/docker.sock" not in str(service)
+
+
+@every_service
+def test_service_is_watched_and_ends_in_time(name: str) -> None:
+    service = SERVICES[name]
+    health = service.get("healthcheck", {})
+
+    assert ("test" in health) is (name not in COMMANDS and name not in LONG_LIVED)
+    assert bool(health.get("disable")) is (name in COMMANDS)
+    assert seconds(service["stop_grace_period"]) > 0
+
+
+def test_services_have_as_long_to_end_as_their_deadlines_say() -> None:
+    assert {SERVICES[name]["stop_grace_period"] for name in OURS} == {f"{STOP_S}s"}
+    assert STOP_S > SHUTDOWN_S
+    assert all(seconds(SERVICES[name]["stop_grace_period"]) >= STOP_S for name in ("postgresql", "redis"))
+
+
+def test_what_is_misconfigured_or_refuses_is_not_started_for_ever() -> None:
+    """Exit codes 2 and 13 wait for a person. Compose cannot tell codes apart: it only counts."""
+    policies = {name: SERVICES[name]["restart"] for name in OURS - {"dashboard"}}
+
+    assert policies == {"scheduler": "on-failure:10", "worker": "on-failure:10", "migrate": "no", "operator": "no"}
+
+
+@every_service
+def test_image_is_built_here_or_pinned_by_digest(name: str) -> None:
+    service = SERVICES[name]
+
+    if "build" not in service:
+        assert PINNED.fullmatch(service["image"])
+        return
+    build = service["build"]
+    dockerfile = (FOLDER / build["context"] / build["dockerfile"]).resolve()
+    assert (FOLDER / build["context"]).resolve() == ROOT
+    assert f"AS {build['target']}\n" in dockerfile.read_text()
+
+
+@every_service
+def test_secrets_are_files_and_stand_in_no_environment(name: str) -> None:
+    service = SERVICES[name]
+    secrets = set(service.get("secrets", ()))
+
+    assert secrets <= set(COMPOSE["secrets"])
+    for variable, value in settings_of(name).items():
+        if value.startswith("/run/secrets/"):
+            assert value.removeprefix("/run/secrets/") in secrets
+        else:
+            assert variable == "LOKI_URL" or not re.search("PASSWORD|URL|TOKEN|SECRET", variable), variable
+    assert all(f"/run/secrets/{each}" in str(service) + (FOLDER / "logins.sh").read_text() for each in secrets)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_settings_are_read_and_the_command_is_taken(name: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    environment = dict(settings_of(name))
+    for variable in [each for each in environment if each.endswith("_URL_FILE")]:
+        environment[variable] = str(secret.with_name(variable))
+        shutil.copy(secret, environment[variable])
+        Path(environment[variable]).write_text("redis://redis" if "REDIS" in variable else "postgresql://postgresql/x")
+    words = SERVICES[name].get("command", ["run", "status"])
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+
+    read_settings(environment)  # refuses what is none of ours
+    command.make_context(name, list(words))  # refuses what it does not know
+
+
+def test_dashboard_sees_the_log_and_neither_database_nor_redis() -> None:
+    dashboard = SERVICES["dashboard"]
+
+    assert dashboard["volumes"] == ["log:/var/log/despensa:ro"]
+    assert dashboard["networks"] == ["outside"]
+    assert dashboard["secrets"] == ["dashboard_token"]
+    assert SERVICES["postgresql"]["networks"] == SERVICES["redis"]["networks"] == ["backend"]
+    assert COMPOSE["networks"]["backend"] == {"internal": True}
+
+
+def test_only_the_loopback_is_published() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert set(ports) == {"dashboard", "prometheus"}
+    assert all(port.startswith("127.0.0.1:") for each in ports.values() for port in each)
+
+
+def test_log_is_written_rotated_and_read_in_one_folder() -> None:
+    rotated = re.findall(r"(?m)^(/\S+)/\*\.jsonl \{", (ROOT / "deploy/logrotate/despensa").read_text())
+    written = [word for name in LONG_LIVED for word in SERVICES[name]["command"] if word.endswith(".jsonl")]
+    written += [settings_of(name)[f"{PREFIX}LOG_FILE"] for name in (*LONG_LIVED, *COMMANDS)]
+
+    assert {str(Path(each).parent) for each in written} == set(rotated) == {"/var/log/despensa"}
+    for name in (*LONG_LIVED, *COMMANDS, "rotate", "dashboard"):
+        assert mounts_of(name)["/var/log/despensa"] == "log"
+    assert mounts_of("rotate")["/etc/logrotate.d/despensa"] == "../logrotate/despensa"
+
+
+@pytest.mark.parametrize("name", LONG_LIVED)
+def test_every_replica_is_scraped_under_its_job(name: str) -> None:
+    prometheus = YAML(typ="safe").load((FOLDER / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in prometheus["scrape_configs"]}
+
+    assert jobs[f"despensa-{name}"]["names"] == [name]
+    assert str(jobs[f"despensa-{name}"]["port"]) == settings_of(name)[f"{PREFIX}METRICS_PORT"]
+    assert "backend" in SERVICES[name]["networks"] and "backend" in SERVICES["prometheus"]["networks"]
+
+
+def test_everything_named_is_there() -> None:
+    made = (FOLDER / "init").read_text()
+    for name, service in SERVICES.items():
+        for target, source in mounts_of(name).items():
+            if source.startswith("./secrets"):
+                assert f"mkdir -m 0700 new/{Path(source).name}" in made
+            elif source.startswith("."):
+                assert (FOLDER / source).exists(), f"{name}: {source}"
+            else:
+                assert source in COMPOSE["volumes"], f"{name}: {target}"
+        for other, condition in service.get("depends_on", {}).items():
+            assert other in SERVICES
+            assert ("test" in SERVICES[other].get("healthcheck", {})) is (condition["condition"] == "service_healthy")
+    assert {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()} == set(
+        re.findall(r"secret [0-9:]+ ([a-z_]+)", made)
+    )
+
+
+def run_init(folder: Path, *, path: str = "/usr/sbin:/usr/bin:/sbin:/bin") -> "subprocess.CompletedProcess[str]":
+    """In a folder of the test's own."""
+    shutil.copy(FOLDER / "init", folder / "init")
+    return subprocess.run([folder / "init"], env={"PATH": path}, check=False, capture_output=True, text=True)
+
+
+def test_init_makes_nothing_where_it_could_not_give_it_away(tmp_path: Path) -> None:
+    somebody = tmp_path / "bin" / "id"
+    somebody.parent.mkdir()
+    somebody.write_text("#!/bin/sh\necho 1000\n")
+    somebody.chmod(0o755)
+
+    refused = run_init(tmp_path, path=f"{somebody.parent}:/usr/bin:/bin")
+
+    assert refused.returncode == 2
+    assert "hint: sudo" in refused.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "init"}
+
+
+@pytest.mark.debian  # as root
+def test_init_makes_secrets_that_only_their_container_may_read_and_once(tmp_path: Path) -> None:
+    readers = {each: service["user"] for service in SERVICES.values() for each in service.get("secrets", ())}
+
+    first = run_init(tmp_path)
+    files = {path.name: path for path in (tmp_path / "secrets").iterdir() if path.is_file()}
+    before = {name: path.read_bytes() for name, path in files.items()}
+    again = run_init(tmp_path)
+
+    assert (first.returncode, again.returncode) == (0, 1)
+    assert {name: path.read_bytes() for name, path in files.items()} == before
+    assert set(files) == set(COMPOSE["secrets"])
+    for name, path in files.items():
+        status = path.stat()
+        assert stat.S_IMODE(status.st_mode) == 0o400
+        assert f"{status.st_uid}:{status.st_gid}" == readers[name]
+    assert (tmp_path / "secrets" / "keys").stat().st_uid == 10_001
+    assert len(set(re.findall(r"[0-9a-f]{64}", "".join(map(bytes.decode, before.values()))))) == 5
+
+
+@pytest.fixture
+def limited_redis(servers_from: str, tmp_path: Path) -> Iterator[Path]:
+    """The socket of a Redis whose users are those that `init` writes."""
+    run_init(tmp_path)
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    process = start_redis(servers_from, folder)
+    with redis.Redis(unix_socket_path=str(folder / "redis.sock")) as client:
+        for line in reversed(
+            (tmp_path / "secrets" / "redis_users").read_text().splitlines()
+        ):  # default, who says it, last
+            _, name, *rules = line.split()
+            client.execute_command("ACL", "SETUSER", name, "reset", *rules)
+    yield folder / "redis.sock"
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.debian  # as root
+@pytest.mark.parametrize("profile", ["distributed"], indirect=True)
+def test_month_needs_no_more_of_redis_than_init_gives(
+    installation: Installation, limited_redis: Path, tmp_path: Path
+) -> None:
+    login = urlsplit((tmp_path / "secrets" / "redis_url").read_text().strip())
+    url = f"unix://{login.username}:{login.password}@{limited_redis}"
+    programme = a_programme(installation.database)
+    families(installation.database, programme, 40, location=TIJUANA)
+    run = a_released_run(installation.database, programme)
+    environment = {**installation.environment, "DESPENSA_REDIS_URL": url, "DESPENSA_NAMESPACE": "despensa"}
+
+    with running("worker", environment=environment), running("scheduler", environment=environment):
+        until(lambda: len(vouchers_of(installation.database, run)) == 40, what="the vouchers")
+    checked = despensa("doctor", "--json", environment=environment)
+
+    rows = [row for row in checked.json["checks"] if "Redis" in row["check"]]  # type: ignore[attr-defined]
+    assert len(rows) > 3
+    assert [row["check"] for row in rows if row["state"] == "failed"] == []
+    with redis.Redis.from_url(url) as ours, redis.Redis(unix_socket_path=str(limited_redis)) as nobody:
+        for refused in (ours.flushall, ours.config_get, lambda: ours.get("another:key"), nobody.keys):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                refused()
+        assert nobody.ping()
