@@ -1,5 +1,6 @@
 """What is shipped beside our own code: locked by hash, audited, under known licences, on pinned images."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -151,3 +152,25 @@ def test_a_licence_that_nobody_looked_at_is_refused(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(LookupError, match="psycopg is under LGPL-3"):
         licences.page()
+
+
+IMAGE = re.compile(r"^\s*(?:FROM(?: --\S+)*|COPY --from=|ARG BASE=|-?\s*image:)\s*\"?(?P<image>[^\s\"]+)", re.MULTILINE)
+#: Our own images, stages of the same file, and the base, which an argument names.
+OURS = {"despensa", "despensa-logs", "build", "${BASE}"}
+PINNED = re.compile(r"^[a-z0-9./-]+:[\w.-]+@sha256:[0-9a-f]{64}$")
+
+
+def images() -> Iterator[tuple[str, str]]:
+    """Every image that something under deploy/ pulls, and where; Kubernetes' are rendered by test_kubernetes."""
+    for path in sorted((ROOT / "deploy").rglob("*")):
+        named = path.suffix in (".yaml", ".yml") or path.name == "Dockerfile"
+        if named and "kubernetes" not in path.parts:
+            for found in IMAGE.finditer(path.read_text()):
+                yield str(path.relative_to(ROOT)), found["image"]
+
+
+def test_no_image_can_change_under_its_name() -> None:
+    others = [(where, image) for where, image in images() if image.partition(":")[0] not in OURS]
+
+    assert len(others) > 3
+    assert [each for each in others if not PINNED.match(each[1])] == []
