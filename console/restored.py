@@ -53,6 +53,9 @@ def go_on(
     with database.reading() as tx:
         head = _backup(tx)
     _require_whole(found)
+    if not reason and found.last_seq <= head.seq and any(each.forgotten_seq == head.seq for each in head.restores):
+        _tell_unchanged(database, as_json=as_json)  # it was done just before: nothing has been sealed since
+        return Exit.DONE
     _require_same(head, found, files, heads)
     places = _places(head, found, heads)
     if places.missing and not incomplete:

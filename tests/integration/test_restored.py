@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from console.log_verify import verify
-from models.custody import hold
+from models.custody import get_head, hold
 from models.errors import Exit
 from models.events import AttemptFinished
+from models.kept_head import KeptHead
 from models.restores import list_restores
 from models.tables import LostRun
 from scheduler.approve import approve_by_policy
@@ -356,6 +357,37 @@ def test_operational_lines_count_for_numbers_and_an_absurd_one_is_refused(site: 
     assert (numbers["run"], numbers["batch"]) == (6_000, 1_000_077)
     assert refused.code == Exit.MISUSED
     assert "which no installation reaches" in str(refused.error)
+
+
+def test_lines_that_are_lost_for_good_are_missed_by_nobody_afterwards(site: Site) -> None:
+    """The kept head says how far the journal had come: it goes on behind that, and its chain from that hash."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30)
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(run)
+    site.write_log()
+    with database.reading() as tx:
+        head = get_head(tx)
+    put_back()
+    KeptHead.in_file(site.installation.settings).keep(head)
+    path = site.installation.settings.log
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if f'"seq":{head.seq},'.encode() not in line))
+
+    refused = site.restored()
+    outcome = site.restored("--incomplete", "--json")
+    again = site.restored("--json")
+    site.act(resume, run)
+    site.credit(run)
+
+    assert refused.code == Exit.MISUSED
+    assert "the head that was kept is beyond these files" in str(refused.error)
+    assert (outcome.json["missing"], outcome.json["forgotten_seq"]) == (1, head.seq)
+    assert again.json["changed"] is False
+    site.assert_log_equals_database()
 
 
 def test_log_is_emitted_again_over_what_was_forgotten(site: Site, tmp_path: Path) -> None:
