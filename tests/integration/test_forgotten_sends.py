@@ -33,6 +33,12 @@ from tests.ledger import assert_books_agree, credits_by_reference, pass_time
 from workers.issuers.simulated import SimulatedIssuer
 
 
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.long)])
+def profile(request: pytest.FixtureRequest) -> str:
+    """Both, of which PostgreSQL takes its time to copy databases."""
+    return str(request.param)
+
+
 @pytest.fixture
 def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Nothing has happened yet."""

@@ -34,6 +34,12 @@ from tests.installation import Installation
 JUAREZ = "08037"
 
 
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.long)])
+def profile(request: pytest.FixtureRequest) -> str:
+    """Both, of which PostgreSQL takes its time to copy databases."""
+    return str(request.param)
+
+
 @pytest.fixture
 def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Nothing has happened yet."""

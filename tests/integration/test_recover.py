@@ -32,6 +32,12 @@ from tests.installation import Installation
 LOST = f"2026-12/{TIJUANA}"
 
 
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.long)])
+def profile(request: pytest.FixtureRequest) -> str:
+    """Both, of which PostgreSQL takes its time to copy databases."""
+    return str(request.param)
+
+
 @pytest.fixture
 def site(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Nothing has happened yet."""
