@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from tests.commands import ROOT, Ended
 from tests.processes import children_of, end
@@ -26,6 +27,9 @@ UNITS = (
     "network-online.target", "time-sync.target", "systemd-journald.service", "systemd-journald.socket",
     "systemd-journald-dev-log.socket",
 )  # fmt: skip
+NAMESPACES = (
+    "unshare", "--fork", "--kill-child", "--pid", "--mount", "--propagation=private", "--uts", "--ipc",
+)  # fmt: skip
 ENVIRONMENT = {
     "container": "test",
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -34,6 +38,20 @@ ENVIRONMENT = {
     "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/machine/none",
 }
 PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+#: Into a control group of its own, which is the root of all that systemd makes there.
+ENTER = """
+set -eu
+mount -t cgroup2 cgroup2 "$1"
+mkdir "$1/$6"
+echo 0 > "$1/$6/cgroup.procs"
+umount "$1"
+exec unshare --cgroup sh -c "$7" boot "$@"
+"""
+#: What systemd has tied to its groups would pile up in the kernel, until no other machine's can be tied to them.
+LEAVE = """
+mount -t cgroup2 cgroup2 "$1"
+if [ -d "$1/$2" ]; then find "$1/$2" -depth -type d -exec rmdir {} +; fi
+"""
 BOOT = f"""
 set -eu
 mount -t tmpfs tmpfs "$1"
@@ -84,22 +102,12 @@ class Machine:
         _lay_out(folder / "files")
         for name in ("machine", "state"):
             (folder / name).mkdir()
-        words = [
-            "unshare",
-            "--fork",
-            "--pid",
-            "--mount",
-            "--cgroup",
-            "--uts",
-            "--ipc",
-            "--propagation=private",
-            "--kill-child",
-        ]
+        group = f"despensa-{uuid4().hex}"
         prefix, packages = Path(sys.base_prefix).resolve(), sysconfig.get_path("purelib")
+        places = (folder / "machine", folder / "files", prefix, packages, folder / "state")
         with (folder / "boot.log").open("wb") as said:
             process = subprocess.Popen(
-                [*words, "sh", "-c", BOOT, "boot", folder / "machine", folder / "files", prefix, packages,
-                 folder / "state"],
+                [*NAMESPACES, "sh", "-c", ENTER, "enter", *places, group, BOOT],
                 env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
             )  # fmt: skip
         try:
@@ -108,6 +116,8 @@ class Machine:
             yield cls(children_of(process.pid)[0], folder / "boot.log", folder / "state")
         finally:
             end(process)
+            leave = ["unshare", "--mount", "sh", "-euc", LEAVE, "leave", str(folder / "machine"), group]
+            until(lambda: subprocess.run(leave, capture_output=True, check=False).returncode == 0, what="its end")
 
     def run(self, script: str, *, stdin: str = "") -> Ended:
         """A shell's commands, up to the first that fails."""
