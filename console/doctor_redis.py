@@ -34,7 +34,7 @@ class RedisFacts:
 
 def checks_of_redis(settings: Settings, *, database_skew: timedelta | None) -> Iterator[Check]:
     """Of a Redis that answers. `database_skew` is the database's clock against this host's."""
-    from redis.exceptions import RedisError
+    from redis.exceptions import NoPermissionError, RedisError
 
     from models.broker import redis_client
 
@@ -46,6 +46,10 @@ def checks_of_redis(settings: Settings, *, database_skew: timedelta | None) -> I
         before = datetime.now(UTC)
         whole_s, micros = client.time()
         after = datetime.now(UTC)
+    except NoPermissionError:
+        hint = "+info +time, as in deploy/redis/users.acl; nothing else needs it"
+        yield Check("Redis version", "warning", "this login is not allowed to look", hint)
+        return
     except RedisError as error:
         yield Check("Redis version", "warning", f"Redis does not say: {type(error).__name__}", "despensa doctor")
         return

@@ -7,6 +7,7 @@ Why a subclass (dramatiq 2.2):
 - A fetch whose answer is lost, and an acknowledgement that fails, leave messages behind as if this process were at
   work on them, for as long as it lives. Here a new consumer gives back what stands in its own name. A message that
   is being worked on is doubled by that, which is harmless: its batch has a live lease.
+- Its maintenance asks for all keys of the server by `KEYS`. Here it asks for those of our queues.
 - A retry whose message Redis refuses is lost, and delayed messages die with their consumer. We use neither: dispatch
   sends again from the database.
 """
@@ -24,7 +25,7 @@ import dramatiq
 import orjson
 import redis
 from dramatiq.broker import MessageProxy
-from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer, _scripts
 from dramatiq.encoder import Encoder, MessageData
 from dramatiq.errors import ConnectionClosed
 from redis.backoff import ExponentialBackoff
@@ -114,11 +115,39 @@ class SafeConsumer(_RedisConsumer):
             raise ConnectionClosed(error) from None
 
 
+#: Where Dramatiq's script asks which queues a dead worker still holds messages of, and what asks for ours instead.
+_ASK_FOR_KEYS = 'redis.call("keys", dead_worker_acks .. "*")'
+_ASK_FOR_OURS = "held(dead_worker_acks)"
+_HELD = """
+local function held(acks)
+    local found = {{}}
+    for _, queue in ipairs({{{queues}}}) do
+        if redis.call("exists", acks .. "." .. queue) == 1 then table.insert(found, queue) end
+    end
+    return found
+end
+"""
+
+
+def dispatch_script() -> str:
+    """Dramatiq's script without its `KEYS`, which looks through every key of the server, and shows them to any login.
+
+    So that no login needs that right (deploy/redis/users.acl).
+    """
+    script = str(_scripts["dispatch"].decode())
+    if script.count(_ASK_FOR_KEYS) != 1:
+        raise RuntimeError("this Dramatiq has another script than the one that was read")
+    queues = sorted({message.QUEUE for message in ALL_MESSAGES})
+    held = _HELD.format(queues=", ".join(f'"{queue}", "{queue}.DQ"' for queue in queues))
+    return held + script.replace(_ASK_FOR_KEYS, _ASK_FOR_OURS)
+
+
 class SafeRedisBroker(RedisBroker):
     """A RedisBroker whose consumers survive every Redis error."""
 
     def __init__(self, **named: Any) -> None:
         super().__init__(**named)  # type: ignore[no-untyped-call]
+        self.scripts["dispatch"] = self.client.register_script(dispatch_script())
         self.stopping = threading.Event()  #: set by the workers' watchdog once this process is told to end
         self.lost = False  #: Redis did not answer while it was stopping: nobody waits for it again
         self.answered = threading.Event()  #: set whenever a consumer could ask for messages

@@ -73,11 +73,17 @@ def redis_url(folder: Path) -> str:
     return f"unix://{folder / 'redis.sock'}"
 
 
+def redis_program(servers: str) -> str:
+    """The program: the wheel's, or Debian's."""
+    program = shutil.which("redis-server", path="/usr/bin") if servers == "debian" else _wheel_redis()
+    assert program is not None, "redis-server is missing: apt-get install -y redis-server"
+    return program
+
+
 def start_redis(servers: str, folder: Path) -> "subprocess.Popen[bytes]":
     """A Redis server that keeps nothing; returns when it answers. Whoever starts it ends it."""
     socket = folder / "redis.sock"
-    program = shutil.which("redis-server", path="/usr/bin") if servers == "debian" else _wheel_redis()
-    assert program is not None, "redis-server is missing: apt-get install -y redis-server"
+    program = redis_program(servers)
     options = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": "", "maxmemory-policy": "noeviction"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     process = subprocess.Popen([program, *words, "--appendonly", "no"], stdout=subprocess.DEVNULL)
