@@ -96,9 +96,7 @@ def test_each_debian_package_that_is_missing_is_installed(monkeypatch: pytest.Mo
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("wrapper", loader))  # type: ignore[arg-type]
     loader.exec_module(module)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert set(module.DEBIAN_PACKAGES) == {
-        "postgresql", "redis-server", "prometheus", "lnav", "logrotate", "chromium", "systemd",
-    }  # fmt: skip
+    assert {"redis-server", "prometheus"} <= module.DEBIAN_PACKAGES.keys()
 
     answers = []
     for missing in (None, *module.DEBIAN_PACKAGES):
