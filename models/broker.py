@@ -33,6 +33,7 @@ from redis.retry import Retry
 
 from models import deadlines
 from models.errors import BrokerUnreachable
+from models.link_trouble import REDIS, find_trouble
 from models.messages import ACCEPTED_VERSIONS, ALL_MESSAGES, QUARANTINE_ACTOR, VERSION, Message, arguments
 
 #: How long a consumer that found nothing waits at most before it asks again; Dramatiq's own second is what a small run
@@ -226,10 +227,13 @@ def require_answer(client: "redis.Redis") -> None:
     try:
         client.ping()
     except redis.RedisError as error:
+        trouble = find_trouble(error, REDIS)
+        told = trouble.fact if trouble else type(error).__name__
+        mends = trouble.hint if trouble else "start Redis, or mend DESPENSA_REDIS_URL"
         raise BrokerUnreachable(
-            f"Redis does not answer: {type(error).__name__}",
+            f"Redis does not answer: {told}",
             cause=type(error).__name__,
-            hint="nothing is lost; start Redis, or mend DESPENSA_REDIS_URL, then repeat the command",
+            hint=f"nothing is lost; {mends}, then repeat the command",
         ) from None
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from models import custody, deadlines
 from models.errors import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, AnotherCommandAtWork, NoDatabase, RefusedByState
+from models.link_trouble import POSTGRESQL, find_trouble
 from models.sightings import SEEN_WITHIN_S, list_older
 from models.storage import Database, Query, describe
 
@@ -91,10 +92,7 @@ def current_revision(database: Database) -> str | None:
         with database.reading() as tx:
             return MigrationContext.configure(tx.connection).get_current_revision()
     except OperationalError as error:
-        raise NoDatabase(
-            f"the database {database.name} does not answer: {type(error.orig).__name__}",
-            hint="start it, or mend DESPENSA_DATABASE_URL; then: despensa doctor",
-        ) from None
+        raise _unreachable(database, error, then="despensa doctor") from None
     except DatabaseError as error:
         raise NoDatabase(
             f"{database.name} cannot be read as a database: {type(error.orig).__name__}",
@@ -160,10 +158,7 @@ def upgrade(database: Database, *, contract: bool = False) -> tuple[str | None, 
             with database.transaction() as tx:
                 custody.fill_place(tx)
     except OperationalError as error:
-        raise NoDatabase(
-            f"the database {database.name} does not answer: {type(error.orig).__name__}",
-            hint="start it, or mend DESPENSA_DATABASE_URL; then: despensa db upgrade",
-        ) from None
+        raise _unreachable(database, error, then="despensa db upgrade") from None
     assert after is not None
     return before, after
 
@@ -186,6 +181,16 @@ def server_major(database: Database) -> int | None:
         return None
     with database.reading() as tx:
         return int(tx.scalar(GET_SERVER_VERSION)) // 10_000
+
+
+def _unreachable(database: Database, error: OperationalError, *, then: str) -> NoDatabase:
+    """What is wrong with the link, where its error tells."""
+    trouble = find_trouble(error.orig or error, POSTGRESQL)
+    if trouble is None:
+        told, hint = type(error.orig).__name__, "start it, or mend DESPENSA_DATABASE_URL"
+    else:
+        told, hint = trouble.fact, trouble.hint
+    return NoDatabase(f"the database {database.name} does not answer: {told}", hint=f"{hint}; then: {then}")
 
 
 def _refuse_absent(database: Database) -> None:

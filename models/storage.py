@@ -259,7 +259,8 @@ class Database:
     @property
     def name(self) -> str:
         """What to call this database on a screen: without its password."""
-        return self.url.render_as_string(hide_password=True)
+        secret = {name: "***" for name in self.url.query if "password" in name.lower()}  # it may stand there as well
+        return self.url.update_query_dict(secret).render_as_string(hide_password=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:

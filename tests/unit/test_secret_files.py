@@ -1,11 +1,18 @@
 """Secrets from files: only who may read them does, and what is wrong is said without what is in them."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
+from typer.main import get_command
 
 from console.config import app
+from console.main import app as tree
+from models.backup import _run
 from models.errors import Exit, Misconfigured
 from models.secret_files import SECRET_BYTES_MAX, is_exposed, read_secret
 from models.settings import read_settings
@@ -178,3 +185,34 @@ def test_name_that_is_misspelt_is_no_injected_one() -> None:
         read_settings({"DESPENSA_METRIC_PORT": "9100"})
 
     assert "config show" in str(refused.value.hint)
+
+
+def words_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every option and argument of the tree, by its command."""
+    yield from ((" ".join(path), str(word.name)) for word in command.params)
+    for name, each in getattr(command, "commands", {}).items():
+        yield from words_of(each, (*path, name))
+
+
+def test_no_command_takes_a_secret_as_a_word() -> None:
+    """Whoever may list processes would read it. A file that holds one may be named."""
+    found = list(words_of(get_command(tree)))
+
+    secret = re.compile(r"pass|secret|token|url|dsn|credential|(?<!reference_)key")
+    assert len(found) > 100
+    assert [word for word in found if secret.search(word[1]) and not word[1].endswith("_file")] == []
+
+
+def test_program_that_backs_up_is_given_no_password_as_a_word(tmp_path: Path) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nprintf %s "$PGPASSWORD" > {tmp_path}/given\n'
+    )
+    program.chmod(0o700)
+
+    _run(make_url(f"{URL}?sslmode=verify-full&sslpassword=hunter3"), program, "--format=custom")
+
+    words = (tmp_path / "words").read_text()
+    assert "sslmode=verify-full" in words
+    assert "hunter" not in words
+    assert (tmp_path / "given").read_text() == "hunter2"
