@@ -5,7 +5,7 @@
 --     psql -v ON_ERROR_STOP=1 -d despensa -f deploy/postgresql/roles.sql
 --
 -- despensa_owner  owns the schema: `db upgrade`, `db restored`. Nobody's daily login.
--- despensa_work   services and operators: what a month needs, and no more.
+-- despensa_work   services and operators: what a month and `db backup` need, and no more.
 -- despensa_read   looks at runs, cases, notices and books, and not at families.
 --
 -- None of them can log in: logins.sql makes logins that are members.
@@ -62,7 +62,7 @@ END $$;
 ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE ON TABLES TO despensa_work;
 ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT SELECT ON TABLES TO despensa_read;
-ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT USAGE ON SEQUENCES TO despensa_work;
+ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT SELECT, USAGE ON SEQUENCES TO despensa_work;
 ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO despensa_work;
 
@@ -110,7 +110,7 @@ BEGIN
         END IF;
     END LOOP;
     EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, despensa_work, despensa_read';
-    EXECUTE 'GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO despensa_work';
+    EXECUTE 'GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA public TO despensa_work';
     EXECUTE 'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, despensa_work, despensa_read';
     EXECUTE 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO despensa_work';
 END $$;

@@ -14,6 +14,7 @@ from console.config import app as config_app
 from console.doctor_database import encryption_check
 from console.run import app as run_app
 from console.store import app as store_app
+from models.backup import save
 from models.calendar import local_cycle, zone
 from models.keys import init_keys
 from models.server import Login
@@ -25,6 +26,7 @@ from tests.commands import despensa, running
 from tests.fakes import FakeStore
 from tests.ledger import assert_books_agree
 from tests.roles import Site, a_copy, a_site
+from tests.servers import postgresql_programs
 
 PAGE = Path(__file__).parents[2] / "deploy" / "SECURITY.md"
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
@@ -206,6 +208,17 @@ def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Sit
 
     own_site.run("INSERT INTO old DEFAULT VALUES; SELECT * FROM older", login="ana")
     own_site.run("ALTER TABLE old ADD COLUMN note TEXT; DROP VIEW older; DROP TABLE old", login="ana_upgrades")
+
+
+def test_service_backs_up_without_owning_anything(
+    own_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers_from: str
+) -> None:
+    monkeypatch.setenv("PATH", str(postgresql_programs(servers_from)), prepend=":")
+
+    with database_of(own_site, "despensa_service") as database:
+        saved = save(database, tmp_path, now=datetime.now(UTC))
+
+    assert saved.path.stat().st_size > 0
 
 
 def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) -> None:
