@@ -25,25 +25,26 @@ def lost(
     """
     from console.restored import lost_as_json
     from console.tables import echo_table
-    from models.lost import list_lost
+    from models.lost import list_lost, was_halted
     from models.money import format_amount
     from models.tables import run_code
 
     with entry() as desk, desk.database.reading() as tx:
         found = list_lost(tx, undecided=not all_)
+        halted = {each.run_id: was_halted(tx, each) for each in found}
     if as_json:
-        echo_json({"lost_runs": [lost_as_json(each) for each in found]})
+        echo_json({"lost_runs": [lost_as_json(each, halted=halted[each.run_id]) for each in found]})
     elif found:
         rows = [
             (
                 run_code(each), each.run_id, each.planned, each.credited,
-                format_amount(each.credited_minor, each.currency), each.exported, each.outcome or "waits",
-                each.decided_by or "", each.evidence,
+                format_amount(each.credited_minor, each.currency), each.exported,
+                "halted" if halted[each.run_id] else "", each.outcome or "waits", each.decided_by or "", each.evidence,
             )
             for each in found
         ]  # fmt: skip
-        headers = ("run", "run id", "planned", "credited", "amount", "files", "decision", "by", "evidence")
-        echo_table(headers, rows, right=" rrrrr   ")
+        headers = ("run", "run id", "planned", "credited", "amount", "files", "before", "decision", "by", "evidence")
+        echo_table(headers, rows, right=" rrrrr    ")
     else:
         note("no run is lost" if all_ else "no lost run waits for a person")
     return Exit.WAITING_FOR_APPROVAL if any(each.outcome is None for each in found) else Exit.DONE
@@ -67,7 +68,7 @@ def recover(
     """
     from models.handed_over import read_handed_over
     from models.keys import load_keys
-    from models.lost import find_lost
+    from models.lost import find_lost, was_halted
     from scheduler.recover import disown
     from scheduler.recover import recover as recover_run
 
@@ -76,7 +77,8 @@ def recover(
     with entry() as desk:
         with desk.database.reading() as tx:
             found = find_lost(tx, run)
-        _show(found)
+            halted = was_halted(tx, found)
+        _show(found, halted=halted)
         if not handed_over:
             confirm(f"Was nothing of run {run} handed over, so that all is planned anew?", yes=yes)
             with desk.database.transaction() as tx:
@@ -93,10 +95,12 @@ def recover(
     return Exit.DONE
 
 
-def _show(lost: LostRun) -> None:
+def _show(lost: LostRun, *, halted: bool) -> None:
     from console.restored import lost_text
 
-    echo(f"lost      {lost_text(lost)}")
+    echo(f"lost      {lost_text(lost, halted=halted)}")
+    if halted:
+        note("warning: whatever is released of its city and month later is paused first, until a person resumes it")
 
 
 def _show_files(desk: Entry, lost: LostRun, files: Files) -> None:

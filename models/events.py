@@ -433,6 +433,7 @@ class RunLost(OfRun):
     credited: int  #: by the logs
     credited_minor: int
     currency: str
+    halted: bool  #: a person had paused or cancelled it, or resolved a case: what is released of its slot is paused
     exported: int  #: hand-over files that were written of it, by the logs
     file_digests: str  #: of these, with spaces between
 

@@ -4,6 +4,8 @@ Until a person has decided what a lost run paid, its programme plans nothing and
 of it may live in another city by now, and the funds do not know what it spent.
 """
 
+from typing import Any
+
 import orjson
 
 from models.errors import NotFound, RefusedByState
@@ -22,6 +24,11 @@ LIST_REMEMBERED = Query("""
 SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.remembered'
 """)
 
+LIST_TOLD = Query("""
+-- list_told: what the logs told of a lost run, once for each restore that lost it
+SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.lost'
+""")
+
 LIST_WAITING = Query("""
 -- list_waiting: programmes that have a lost run of which nobody has decided
 SELECT DISTINCT programme_id FROM lost_run WHERE outcome IS NULL
@@ -32,6 +39,16 @@ def list_lost(tx: Tx, *, undecided: bool = False) -> list[LostRun]:
     """Lost runs, by cycle and location; bounded by how many were ever lost."""
     where = [LostRun.outcome.is_(None)] if undecided else []  # type: ignore[union-attr]
     return tx.list(LostRun, *where, order=[LostRun.cycle, LostRun.location_code, LostRun.part])
+
+
+def list_told(tx: Tx, lost: LostRun) -> list[dict[str, Any]]:
+    """The fields of `run.lost`, of each restore that lost this run."""
+    return [orjson.loads(row.fields) for row in tx.all(LIST_TOLD, run_id=lost.run_id)]
+
+
+def was_halted(tx: Tx, lost: LostRun) -> bool:
+    """Whether a person had halted a lost run: paused or cancelled it, or resolved a case of it."""
+    return any(told["halted"] for told in list_told(tx, lost))
 
 
 def find_lost(tx: Tx, typed: str) -> LostRun:
@@ -77,11 +94,17 @@ def was_released(tx: Tx, run_id: int) -> bool:
 
 
 def is_halted(tx: Tx, run: Run) -> bool:
-    """Whether a run is to be paused as soon as it is released: a person had halted it, or nobody knows, since lines of
-    its month were missing when the backup was restored.
+    """Whether a run is to be paused as soon as it is released: a person had halted it, or a lost run of its slot, whose
+    families it pays; or nobody knows, since lines of its month were missing when the backup was restored.
     """
     remembered = [orjson.loads(row.fields) for row in tx.all(LIST_REMEMBERED, run_id=run.id)]
     restored = [orjson.loads(row.fields) for row in tx.all(LIST_RESTORES)]
-    return any(fields["halted"] for fields in remembered) or any(
-        fields["missing"] > 0 and run.cycle <= fields["forgotten_cycle"] for fields in restored
+    lost = tx.list(
+        LostRun, LostRun.programme_id == run.programme_id, LostRun.location_code == run.location_code,
+        LostRun.cycle == run.cycle,
+    )  # fmt: skip
+    return (
+        any(fields["halted"] for fields in remembered)
+        or any(was_halted(tx, each) for each in lost)
+        or any(fields["missing"] > 0 and run.cycle <= fields["forgotten_cycle"] for fields in restored)
     )

@@ -12,6 +12,7 @@ from models.errors import BooksDisagree, RefusedByState, RefusedInput
 from models.events import BatchCredited, RunApproved, RunDisowned, RunPlanned, RunRecovered
 from models.handed_over import Files, HandedOver
 from models.journal import append
+from models.lost import list_told
 from models.runs import RunFields, of_run
 from models.states import Approval, BatchState, RunState
 from models.storage import Query, Tx
@@ -28,11 +29,6 @@ PLANNED_BY = "restored"
 BATCH_LINES = 1_000
 #: Families looked up in one statement.
 CHUNK = 10_000
-
-LIST_RUN_LOST = Query("""
--- list_run_lost: what the logs told of a lost run, once for each restore that lost it
-SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.lost'
-""")
 
 FIND_FAMILIES = Query(
     """
@@ -91,8 +87,7 @@ WHERE id = :batch_id AND state = 'open'
 
 def get_digests(tx: Tx, lost: LostRun) -> list[str]:
     """SHA-256 of the hand-over files that were written of a lost run, as far as the logs tell."""
-    told = [orjson.loads(row.fields)["file_digests"] for row in tx.all(LIST_RUN_LOST, run_id=lost.run_id)]
-    return [digest for digests in told for digest in digests.split()]
+    return [digest for told in list_told(tx, lost) for digest in told["file_digests"].split()]
 
 
 def disown(tx: Tx, run_id: int, *, evidence: str, count: int | None) -> LostRun:

@@ -100,7 +100,7 @@ class Findings:
     """What going on with the backup does."""
 
     lost: list[LostRun] = field(default_factory=list)
-    digests: dict[int, list[str]] = field(default_factory=dict)  #: of a lost run's hand-over files
+    told: dict[int, RunForgotten] = field(default_factory=dict)  #: what the logs know of a lost run
     codes: dict[int, RunFields] = field(default_factory=dict)  #: of a lost run
     remembered: list[tuple[Run, RunForgotten]] = field(default_factory=list)
     paused: list[Run] = field(default_factory=list)
@@ -156,7 +156,7 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
         ),
     )  # fmt: skip
     for lost in found.lost:
-        _hold(tx, lost, found.codes[lost.run_id], found.digests[lost.run_id])
+        _hold(tx, lost, found.codes[lost.run_id], found.told[lost.run_id])
     for run, told in found.remembered:
         append(
             tx,
@@ -225,7 +225,7 @@ def _sort_unknown(
             exported=len(told.exports),
         )
     )  # fmt: skip
-    found.digests[told.run_id] = told.exports
+    found.told[told.run_id] = told
     found.codes[told.run_id] = RunFields(
         run_id=told.run_id, run=told.run, programme=told.programme, location=told.location, cycle=told.cycle,
         part=told.part,
@@ -246,14 +246,14 @@ def _distrust(found: Findings, runs: Sequence[Run]) -> None:
             found.remembered.append((run, told))
 
 
-def _hold(tx: Tx, lost: LostRun, fields: RunFields, digests: Sequence[str]) -> None:
+def _hold(tx: Tx, lost: LostRun, fields: RunFields, told: RunForgotten) -> None:
     tx.add(lost)
     append(
         tx,
         RunLost(
             **fields, planned=lost.planned, planned_minor=lost.planned_minor, credited=lost.credited,
-            credited_minor=lost.credited_minor, currency=lost.currency, exported=lost.exported,
-            file_digests=" ".join(digests[-DIGESTS_MAX:]),
+            credited_minor=lost.credited_minor, currency=lost.currency, halted=told.halted,
+            exported=lost.exported, file_digests=" ".join(told.exports[-DIGESTS_MAX:]),
         ),
     )  # fmt: skip
 
