@@ -151,6 +151,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "forgotten_hash": "f61c8f7f03f3dd67cba31b1eb1b4bb1d3c5fd56a7b45ed3b0d2b6b6bbf2b3f0e",
         "forgotten_from": "2026-12-01T17:16:41.220069Z", "forgotten_cycle": "2026-12", "missing": 0, "lost_runs": 1,
         "lost_vouchers": 41, "paused_runs": 1, "discarded_runs": 0,
+        "held_cases": 0,
     }),
     "run.lost": ("2026-12-05T18:20:00.500316Z", COMMAND, {
         "run_id": 4, "run": "2026-12/28027", "location": "28027", "planned": 41, "planned_minor": 33_989_000,

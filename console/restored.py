@@ -200,6 +200,8 @@ def _show(database: Database, places: Places, forgotten: Forgotten, found: Findi
         echo(f"plan      {run_code(run)}: {'; '.join([*released, *halted])}")
     for run in found.discarded:
         echo(f"discarded {run_code(run)}: as it had been")
+    for run, cases in found.held:
+        echo(f"cases     {run_code(run)}: {cases} wait for a person; one of them may have been found not owed")
     for programme in found.doubted:
         echo(
             f"issuer    {programme}: it is asked about each line of months up to {found.cycle} before anything is sent"
@@ -267,6 +269,7 @@ def _as_json(
         "paused_runs": [run_code(run) for run in found.paused],
         "remembered_runs": [{"run": run_code(run), "halted": told.halted} for run, told in found.remembered],
         "discarded_runs": [run_code(run) for run in found.discarded],
+        "held_cases": {run_code(run): cases for run, cases in found.held},
         "issuers_asked": found.doubted, "numbers": found.numbers,
         "again": [{"seq": told.seq, "at": told.at, "event": told.event, **_own(told)} for told in forgotten.again],
     }  # fmt: skip

@@ -418,6 +418,7 @@ class DatabaseRestored(Journalled):
     lost_vouchers: int  #: of these runs, by the logs
     paused_runs: int  #: that a person had halted
     discarded_runs: int  #: whose plan a person had discarded, and that are discarded again
+    held_cases: int  #: open ones of runs that a person had halted: they wait, and do not retry themselves
     operator: str
 
 

@@ -84,6 +84,17 @@ LIMIT 1
 """)
 
 
+COUNT_DUE_CASES = Query("""
+-- count_due_cases: open cases that retry themselves sooner or later, by run; bounded by the runs
+SELECT run_id, COUNT(*) AS cases FROM cases WHERE state = 'open' AND next_attempt_at IS NOT NULL GROUP BY run_id
+""")
+
+HOLD_CASES = Query("""
+-- hold_cases: a run's open cases wait for a person
+UPDATE cases SET next_attempt_at = NULL WHERE run_id = :run_id AND state = 'open' AND next_attempt_at IS NOT NULL
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """From where to where the backup has forgotten."""
@@ -105,6 +116,7 @@ class Findings:
     remembered: list[tuple[Run, RunForgotten]] = field(default_factory=list)
     paused: list[Run] = field(default_factory=list)
     discarded: list[Run] = field(default_factory=list)
+    held: list[tuple[Run, int]] = field(default_factory=list)  #: with so many cases that would retry themselves
     doubted: list[str] = field(default_factory=list)  #: programmes with an outside issuer
     numbers: dict[str, int] = field(default_factory=dict)  #: the last one that counts as given, by table
     cycle: str = ""  #: of months up to this one payments may be forgotten
@@ -130,6 +142,10 @@ def foresee(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
             _sort_unknown(tx, found, told, programmes, issuers=issuers, missing=places.missing)
     if places.missing:
         _distrust(found, list(known.values()))
+    halted = {told.run_id for told in forgotten.runs() if told.halted}
+    found.held = [
+        (known[row.run_id], int(row.cases)) for row in tx.all(COUNT_DUE_CASES) if places.missing or row.run_id in halted
+    ]
     found.doubted = [code for code, programme in programmes.items() if programme.id in issuers]
     found.numbers = {name: _last_number(tx, name, forgotten.numbers[name]) for name in MARGINS}
     return found
@@ -152,7 +168,8 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
             kept_seq=places.kept_seq, forgotten_seq=places.last_seq, forgotten_hash=places.last_hash,
             forgotten_from=instant_text(found.from_at), forgotten_cycle=found.cycle, missing=places.missing,
             lost_runs=len(found.lost), lost_vouchers=sum(lost.credited for lost in found.lost),
-            paused_runs=len(found.paused), discarded_runs=len(found.discarded), operator=tx.operator,
+            paused_runs=len(found.paused), discarded_runs=len(found.discarded),
+            held_cases=sum(cases for _, cases in found.held), operator=tx.operator,
         ),
     )  # fmt: skip
     for lost in found.lost:
@@ -169,6 +186,8 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
         pause(tx, run.id, reason=HALTED)
     for run in found.discarded:
         discard(tx, run.id)
+    for run, _ in found.held:
+        tx.execute(HOLD_CASES, run_id=run.id)
     for issuer in tx.list(Issuer):
         _doubt(tx, issuer, found)
     for name, number in found.numbers.items():
