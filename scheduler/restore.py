@@ -25,7 +25,9 @@ from scheduler.discard import discard
 from scheduler.pause import pause
 from scheduler.seal import LOCK_HEAD
 
-#: Beyond the highest number that a log mentions: lines that were never shipped have mentioned others.
+#: Beyond the highest number that a log mentions, and one for every place that no file has: a run, a notice and a case
+#: each have a line of their own in the journal. This much more is for lines that nobody knows of, and for transactions
+#: were rolled back. One line may tell of many batches; but giving a batch's number twice pays nobody.
 MARGINS = {"run": 1_000, "batch": 1_000_000, "notice": 100_000, "cases": 100_000}
 #: A run's lines have numbers that JSON can carry exactly. Source: models.tables, LINES_PER_RUN; RFC 8259, 6.
 RUN_ID_MAX = 900_000_000
@@ -147,7 +149,7 @@ def foresee(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
         (known[row.run_id], int(row.cases)) for row in tx.all(COUNT_DUE_CASES) if places.missing or row.run_id in halted
     ]
     found.doubted = [code for code, programme in programmes.items() if programme.id in issuers]
-    found.numbers = {name: _last_number(tx, name, forgotten.numbers[name]) for name in MARGINS}
+    found.numbers = {name: _last_number(tx, name, forgotten.numbers[name], places.missing) for name in MARGINS}
     return found
 
 
@@ -304,8 +306,13 @@ def _latest_cycle(tx: Tx, forgotten: Forgotten) -> str:
     return max([*now, forgotten.latest_cycle(), str(Cycle(tx.now.year, tx.now.month))])
 
 
-def _last_number(tx: Tx, name: str, mentioned: int) -> int:
-    number = max(mentioned, int(tx.scalar(LAST_NUMBER, name=name) or 0)) + MARGINS[name]
+def _last_number(tx: Tx, name: str, mentioned: int, missing: int) -> int:
+    number = max(mentioned, int(tx.scalar(LAST_NUMBER, name=name) or 0)) + missing + MARGINS[name]
+    if name == "run" and missing and number > RUN_ID_MAX:
+        raise RefusedInput(
+            f"{missing:,} places are missing, and there are not as many run ids left",
+            hint="is a head that was kept another installation's? see deploy/RUNBOOK.md, A database that was restored",
+        )
     if name == "run" and number > RUN_ID_MAX:
         raise RefusedInput(
             f"a line mentions run id {mentioned}, which no installation reaches",

@@ -11,7 +11,7 @@ from console.log_verify import verify
 from models.custody import get_head, hold
 from models.errors import Exit
 from models.events import AttemptFinished
-from models.kept_head import KeptHead
+from models.kept_head import Head, KeptHead
 from models.restores import list_restores
 from models.tables import LostRun
 from scheduler.approve import approve_by_policy
@@ -357,6 +357,30 @@ def test_operational_lines_count_for_numbers_and_an_absurd_one_is_refused(site: 
     assert (numbers["run"], numbers["batch"]) == (6_000, 1_000_077)
     assert refused.code == Exit.MISUSED
     assert "which no installation reaches" in str(refused.error)
+
+
+def test_every_missing_line_may_have_given_a_number(site: Site) -> None:
+    """Otherwise a run that only lost lines tell of, and the next one, would share voucher numbers and PINs."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    site.write_log()
+    put_back = site.backup()
+    put_back()
+    last_seq = verify([site.installation.settings.log]).last_seq
+    kept = KeptHead.of(site.installation.settings, site.installation.broker.client)
+    kept.replace(Head(last_seq + 10**12, "a" * 64))
+
+    refused = site.restored("--incomplete")
+    kept.replace(Head(last_seq + 5_000, "a" * 64))
+    outcome = site.restored("--incomplete", "--json")
+    run = a_planned_run(database, programme)
+
+    assert refused.code == Exit.MISUSED
+    assert "not as many run ids left" in str(refused.error)
+    assert outcome.json["missing"] == 5_000
+    assert outcome.json["numbers"] == {"run": 6_000, "batch": 1_005_000, "notice": 105_000, "cases": 105_000}
+    assert run.id == 6_001
 
 
 def test_lines_that_are_lost_for_good_are_missed_by_nobody_afterwards(site: Site) -> None:
