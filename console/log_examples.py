@@ -171,7 +171,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "exported": 0,
     }),
     "database.saved": ("2026-12-05T19:00:00.114530Z", COMMAND, {
-        "file": "despensa-20261205T190000Z-0005.dump", "bytes": 48_219_776, "head_seq": 27,
+        "file": "despensa-3f9a1c2b-20261205T190000Z-0006.dump", "bytes": 48_219_776, "head_seq": 27,
     }),
     "books.disagreed": ("2026-12-05T19:05:12.008416Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
     "database.held": ("2026-12-05T19:20:00.310275Z", SCHEDULER, {

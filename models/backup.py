@@ -6,6 +6,7 @@ PostgreSQL is dumped by `pg_dump`; a dump lies in another place wherever it is r
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import sqlite3
@@ -19,7 +20,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from models import schema
-from models.custody import GET_CUSTODY, HOLD, get_head
+from models.custody import GET_CUSTODY, HOLD, current_place, get_head
 from models.errors import DespensaError, Misconfigured, NoDatabase, RefusedInput
 from models.storage import Database, Query
 from models.whole_files import name_it, sync_folder
@@ -30,6 +31,8 @@ REVISION_MIN = "0004"
 DEBIAN_PROGRAMS = Path("/usr/lib/postgresql")
 SUFFIXES = {"sqlite": "sqlite3", "postgresql": "dump"}
 TOLD_MAX = 200
+#: Of the mark in a file's name, hexadecimal: two installations have the same once in four thousand million.
+MARK_DIGITS = 8
 
 WAIT_FOR_DUMP = Query("""
 -- wait_for_dump: however long pg_dump takes, the transaction whose snapshot it has stays open
@@ -66,7 +69,7 @@ def save(database: Database, folder: Path, *, now: datetime, keep: int | None = 
         raise NoDatabase(f"the database {database.name} is empty, or older than backups", hint="despensa db upgrade")
     if not folder.is_dir():
         raise RefusedInput(f"there is no folder {folder}", hint=f"mkdir -p -m 700 {folder}")
-    prefix, suffix = f"{_own_name(database.url)}-", SUFFIXES[database.dialect]
+    prefix, suffix = f"{_own_name(database)}-", SUFFIXES[database.dialect]
     path = folder / f"{prefix}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{revision}.{suffix}"
     if path.exists() or path.is_symlink():
         raise RefusedInput(f"{path} exists; a backup is never overwritten", hint="repeat it a second later")
@@ -112,9 +115,19 @@ def find_programs(major: int) -> tuple[Path, Path]:
     )
 
 
-def _own_name(url: URL) -> str:
-    """Of the database, in a file's name: two databases in one folder are not to be taken for one."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", Path(str(url.database)).stem)
+def _own_name(database: Database) -> str:
+    """Of the database, in a file's name, with a mark of where it lies: no two in one folder are taken for one.
+
+    Most are called the same. One that is put back elsewhere is another one, and leaves the backups it came from alone.
+    """
+    url = database.url
+    name = re.sub(r"[^A-Za-z0-9_]", "_", Path(str(url.database)).stem)
+    if database.dialect == "sqlite":
+        where = f"{platform.node()} {Path(str(url.database)).resolve()}"
+    else:
+        with database.reading() as tx:
+            where = f"{url.host} {url.port} {current_place(tx)}"
+    return f"{name}-{hashlib.sha256(where.encode()).hexdigest()[:MARK_DIGITS]}"
 
 
 def _make_private(part: Path) -> None:

@@ -26,7 +26,7 @@ from models.tables import Programme
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
 from tests.command_line import CommandLine
 from tests.commands import despensa
-from tests.copies import drop_copy
+from tests.copies import create_copy, drop_copy
 from tests.installation import Installation
 from tests.integration.test_db_command import EMPTY_INDEX_PAGE
 from tests.ledger import assert_books_agree
@@ -302,6 +302,32 @@ def test_oldest_go_only_once_the_new_one_is_whole(
 
 def _fail(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_backups_of_another_installation_of_the_same_name_stay(
+    database: Database, programs: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Production's and a rehearsal's, on one disk for backups: both databases are called despensa."""
+    theirs = save(database, folder, now=NOW)
+    half_written = folder / f".{theirs.path.name}.part"
+    half_written.touch()
+
+    with closing(_another_of_its_name(database, tmp_path)) as other:
+        ours = save(other, folder, now=NOW, keep=1)
+
+    assert set(folder.iterdir()) == {theirs.path, half_written, ours.path}
+
+
+def _another_of_its_name(database: Database, tmp_path: Path) -> Database:
+    if database.dialect == "sqlite":
+        path = tmp_path / "elsewhere" / "despensa.sqlite3"
+        path.parent.mkdir()
+        shutil.copy(str(database.url.database), path)
+        return Database(sqlite_url(path))
+    server = database.url.set(database="postgres", drivername="postgresql").render_as_string(hide_password=False)
+    database.close()
+    drop_copy(server, str(database.url.database))
+    return Database(create_copy(server, str(database.url.database)))
 
 
 def test_what_a_killed_backup_left_behind_is_removed(database: Database, programs: Path, folder: Path) -> None:
