@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from console.entry import echo, note
-from models.errors import NoDatabase, RefusedByState
+from models.errors import RefusedByState
 
 if TYPE_CHECKING:
     from models.settings import Settings
@@ -22,7 +22,10 @@ def _keys() -> None:
 
 @app.command()
 def init() -> None:
-    """Make the key files that are missing, readable by nobody else. An existing key is never touched."""
+    """Make the key files that are missing, readable by nobody else. An existing key is never touched.
+
+    The database is asked first whether vouchers rest on a key that is missing; exit 10 where it does not answer.
+    """
     from models.keys import KINDS, init_keys, key_path
     from models.settings import read_settings
 
@@ -49,18 +52,20 @@ def init() -> None:
 
 
 def _needed(settings: Settings, missing: list[str]) -> str:
-    """The first missing kind on which something in the database rests already; keys may be made before there is one."""
+    """The first missing kind on which something in the database rests already; keys may be made before there is one.
+
+    Raises NoDatabase where it cannot be asked: on a host that lost its keys in an outage, new ones would be made.
+    """
     from console.config import open_database
-    from models.schema import require_current
+    from models.schema import is_new, require_current
     from models.tables import Intent, Voucher
 
     if not missing:
         return ""
     with open_database(settings) as database:
-        try:
-            require_current(database)
-        except NoDatabase:
+        if is_new(database):
             return ""
+        require_current(database)
         with database.reading() as tx:
             rests = {"reference": bool(tx.list(Intent, limit=1))}
             vouchers = bool(tx.list(Voucher, limit=1))

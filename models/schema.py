@@ -100,6 +100,13 @@ def current_revision(database: Database) -> str | None:
         ) from None
 
 
+def is_new(database: Database) -> bool:
+    """Whether nothing can be in it yet: no file, or no schema. Raises NoDatabase where it does not answer."""
+    if database.dialect == "sqlite" and not Path(str(database.url.database)).exists():
+        return True
+    return current_revision(database) is None
+
+
 def look_at(database: Database) -> Standing:
     """Whether this code works on the database's schema, and what is still to be done. Raises NoDatabase as above."""
     current = current_revision(database)

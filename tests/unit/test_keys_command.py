@@ -59,6 +59,28 @@ def test_init_refuses_a_damaged_key_instead_of_replacing_it(command_line: Comman
     assert key.read_text() == "1 abcd\n"
 
 
+def test_init_makes_no_key_while_the_database_cannot_say_what_rests_on_it(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    """A host that lost its keys in an outage would give vouchers other PINs, under the same version."""
+    command_line.set({"DESPENSA_DATABASE_URL": "postgresql://127.0.0.1:1/x", "DESPENSA_REDIS_URL": "redis://127.0.0.1"})
+
+    outcome = command_line.run(app, "init")
+
+    assert outcome.code == Exit.NO_DATABASE
+    assert not (tmp_path / "home" / "keys").exists()
+
+
+def test_init_makes_no_key_beside_a_database_that_cannot_be_read(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "despensa.sqlite3").write_bytes(b"torn" * 1000)
+
+    outcome = command_line.run(app, "init")
+
+    assert outcome.code == Exit.NO_DATABASE
+    assert not (tmp_path / "home" / "keys").exists()
+
+
 @given(IDS)
 def test_number_leads_back_to_its_voucher(voucher_id: int) -> None:
     assert parse_voucher_number(voucher_number(voucher_id)) == voucher_id
