@@ -155,7 +155,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     }),
     "run.lost": ("2026-12-05T18:20:00.500316Z", COMMAND, {
         "run_id": 4, "run": "2026-12/28027", "location": "28027", "planned": 41, "planned_minor": 33_989_000,
-        "credited": 41, "credited_minor": 33_989_000, "halted": False, "exported": 1,
+        "credited": 41, "credited_minor": 33_989_000, "halted": False, "disowned_by": "", "exported": 1,
         "file_digests": "c0ffee11d5a3b4f6978890a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5",
     }),
     "run.remembered": ("2026-12-05T18:20:00.500316Z", COMMAND, {

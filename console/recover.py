@@ -12,6 +12,7 @@ from models.errors import Exit, RefusedInput
 
 if TYPE_CHECKING:
     from models.handed_over import Files
+    from models.lost import Before
     from models.tables import LostRun
 
 
@@ -25,21 +26,21 @@ def lost(
     """
     from console.restored import lost_as_json
     from console.tables import echo_table
-    from models.lost import list_lost, was_halted
+    from models.lost import before, list_lost
     from models.money import format_amount
     from models.tables import run_code
 
     with entry() as desk, desk.database.reading() as tx:
         found = list_lost(tx, undecided=not all_)
-        halted = {each.run_id: was_halted(tx, each) for each in found}
+        said = {each.run_id: before(tx, each) for each in found}
     if as_json:
-        echo_json({"lost_runs": [lost_as_json(each, halted=halted[each.run_id]) for each in found]})
+        echo_json({"lost_runs": [lost_as_json(each, said[each.run_id]) for each in found]})
     elif found:
         rows = [
             (
                 run_code(each), each.run_id, each.planned, each.credited,
                 format_amount(each.credited_minor, each.currency), each.exported,
-                "halted" if halted[each.run_id] else "", each.outcome or "waits", each.decided_by or "", each.evidence,
+                str(said[each.run_id]), each.outcome or "waits", each.decided_by or "", each.evidence,
             )
             for each in found
         ]  # fmt: skip
@@ -68,7 +69,7 @@ def recover(
     """
     from models.handed_over import read_handed_over
     from models.keys import load_keys
-    from models.lost import find_lost, was_halted
+    from models.lost import before, find_lost
     from scheduler.recover import disown
     from scheduler.recover import recover as recover_run
 
@@ -77,8 +78,8 @@ def recover(
     with entry() as desk:
         with desk.database.reading() as tx:
             found = find_lost(tx, run)
-            halted = was_halted(tx, found)
-        _show(found, halted=halted)
+            said = before(tx, found)
+        _show(found, said)
         if not handed_over:
             confirm(f"Was nothing of run {run} handed over, so that all is planned anew?", yes=yes)
             with desk.database.transaction() as tx:
@@ -95,11 +96,11 @@ def recover(
     return Exit.DONE
 
 
-def _show(lost: LostRun, *, halted: bool) -> None:
+def _show(lost: LostRun, said: Before) -> None:
     from console.restored import lost_text
 
-    echo(f"lost      {lost_text(lost, halted=halted)}")
-    if halted:
+    echo(f"lost      {lost_text(lost, said)}")
+    if said.halted:
         note("warning: whatever is released of its city and month later is paused first, until a person resumes it")
 
 

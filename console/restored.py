@@ -20,6 +20,7 @@ from models.storage import Database, Query, Tx
 from scheduler.restore import Findings, Places, foresee, restore
 
 if TYPE_CHECKING:
+    from models.lost import Before
     from models.tables import LostRun
 
 GET_HEAD = Query("""
@@ -191,7 +192,7 @@ def _show(database: Database, places: Places, forgotten: Forgotten, found: Findi
     if places.missing:
         echo(f"missing   {places.missing} lines: every run waits for a person's look")
     for lost in found.lost:
-        echo(f"lost      {lost_text(lost, halted=found.told[lost.run_id].halted)}")
+        echo(f"lost      {lost_text(lost, _before(found, lost))}")
     for run in found.paused:
         echo(f"paused    {run_code(run)}: it was halted, or nobody knows")
     for run, told in found.remembered:
@@ -211,15 +212,23 @@ def _show(database: Database, places: Places, forgotten: Forgotten, found: Findi
     _show_again(forgotten.again)
 
 
-def lost_text(lost: LostRun, *, halted: bool) -> str:
-    """A lost run in one line. `halted`, by a person, before it was lost."""
+def _before(found: Findings, lost: LostRun) -> Before:
+    from models.lost import Before
+
+    told = found.told[lost.run_id]
+    return Before(told.halted, told.disowned_by)
+
+
+def lost_text(lost: LostRun, before: Before) -> str:
+    """A lost run in one line."""
     from models.money import format_amount
     from models.tables import run_code
 
     files = f"{lost.exported} hand-over files" if lost.exported != 1 else "1 hand-over file"
     return (
         f"{run_code(lost)} (run id {lost.run_id}): {lost.credited} of {lost.planned} credited, "
-        f"{format_amount(lost.credited_minor, lost.currency)}; {files}" + ("; a person had halted it" if halted else "")
+        f"{format_amount(lost.credited_minor, lost.currency)}; {files}"
+        + (f"; {shown(str(before))}" if str(before) else "")
     )
 
 
@@ -265,7 +274,7 @@ def _as_json(
         "database": database.name, "changed": changed, "kept_seq": places.kept_seq,
         "forgotten_seq": places.last_seq, "missing": places.missing,
         "forgotten_from": instant_text(found.from_at) if found.from_at else "", "forgotten_cycle": found.cycle,
-        "lost_runs": [lost_as_json(lost, halted=found.told[lost.run_id].halted) for lost in found.lost],
+        "lost_runs": [lost_as_json(lost, _before(found, lost)) for lost in found.lost],
         "paused_runs": [run_code(run) for run in found.paused],
         "remembered_runs": [{"run": run_code(run), "halted": told.halted} for run, told in found.remembered],
         "discarded_runs": [run_code(run) for run in found.discarded],
@@ -275,7 +284,7 @@ def _as_json(
     }  # fmt: skip
 
 
-def lost_as_json(lost: LostRun, *, halted: bool) -> dict[str, object]:
+def lost_as_json(lost: LostRun, before: Before) -> dict[str, object]:
     """A lost run, for `--json`."""
     from models.columns import instant_text
     from models.tables import run_code
@@ -283,7 +292,8 @@ def lost_as_json(lost: LostRun, *, halted: bool) -> dict[str, object]:
     return {
         "run": run_code(lost), "run_id": lost.run_id, "location": lost.location_code, "cycle": lost.cycle,
         "part": lost.part, "planned": lost.planned, "planned_minor": lost.planned_minor, "credited": lost.credited,
-        "credited_minor": lost.credited_minor, "currency": lost.currency, "halted": halted, "exported": lost.exported,
+        "credited_minor": lost.credited_minor, "currency": lost.currency, "halted": before.halted,
+        "disowned_by": before.disowned_by, "exported": lost.exported,
         "outcome": lost.outcome or "", "decided_by": lost.decided_by or "",
         "decided_at": instant_text(lost.decided_at) if lost.decided_at else "",
     }  # fmt: skip

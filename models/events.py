@@ -435,6 +435,7 @@ class RunLost(OfRun):
     credited_minor: int
     currency: str
     halted: bool  #: a person had paused or cancelled it, or resolved a case: what is released of its slot is paused
+    disowned_by: str  #: who said before this restore that nothing of it was handed over; empty for nobody
     exported: int  #: hand-over files that were written of it, by the logs
     file_digests: str  #: of these, with spaces between
 

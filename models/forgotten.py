@@ -65,7 +65,8 @@ class RunForgotten:
     currency: str = ""
     digest: str = ""
     released: bool = False
-    dropped: bool = False  #: its plan was discarded, or a person showed that nothing of it was handed over
+    dropped: bool = False  #: its plan was discarded, or it was given up before anything of it was credited
+    disowned_by: str = ""  #: who said before that nothing of it was handed over; a person must say so again
     halted: bool = False  #: a person had paused or cancelled it, or resolved a case of it
     credited: int = 0
     credited_minor: int = 0
@@ -148,7 +149,9 @@ def _tell(run_id: int, course: Sequence[Told], restores: Sequence[Restore]) -> R
         run.digest = told.text("digest") or run.digest
         # Whatever is credited was released, should the line that says so be missing.
         run.released |= told.event in {"run.released", "batch.credited", "run.completed"}
-        run.dropped |= told.event in {"run.discarded", "run.disowned"}
+        run.dropped |= told.event == "run.discarded"
+        if told.event in {"run.disowned", "run.recovered"}:  # whichever was last
+            run.disowned_by = told.text("operator") if told.event == "run.disowned" else ""
         run.halted |= told.event in HALTS
         paused = told.event == "run.paused" or (paused and told.event != "run.resumed")
         if told.event == "vouchers.exported":
@@ -156,6 +159,9 @@ def _tell(run_id: int, course: Sequence[Told], restores: Sequence[Restore]) -> R
     run.halted |= paused
     run.exports = list(dict.fromkeys(run.exports))
     run.credited, run.credited_minor = _credited(course, restores)
+    # Whoever said so may have been wrong, and restores the backup again to say something else.
+    claimed = any(told.number("credited") or told.number("exported") for told in course if told.event == "run.disowned")
+    run.dropped |= bool(run.disowned_by) and not (claimed or run.credited or run.exports)
     run.planned, run.planned_minor = max(run.planned, run.credited), max(run.planned_minor, run.credited_minor)
     return run
 

@@ -4,6 +4,7 @@ Until a person has decided what a lost run paid, its programme plans nothing and
 of it may live in another city by now, and the funds do not know what it spent.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,13 +27,25 @@ SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.remembered'
 
 LIST_TOLD = Query("""
 -- list_told: what the logs told of a lost run, once for each restore that lost it
-SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.lost'
+SELECT fields FROM journal WHERE run_id = :run_id AND event = 'run.lost' ORDER BY id
 """)
 
 LIST_WAITING = Query("""
 -- list_waiting: programmes that have a lost run of which nobody has decided
 SELECT DISTINCT programme_id FROM lost_run WHERE outcome IS NULL
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What people had said of a lost run before it was lost."""
+
+    halted: bool  #: it was paused or cancelled, or a case of it was resolved
+    disowned_by: str  #: who said, after an earlier restore, that nothing of it was handed over; empty for nobody
+
+    def __str__(self) -> str:
+        disowned = [f"{self.disowned_by} said that nothing was handed over"] if self.disowned_by else []
+        return "; ".join([*(["a person had halted it"] if self.halted else []), *disowned])
 
 
 def list_lost(tx: Tx, *, undecided: bool = False) -> list[LostRun]:
@@ -46,9 +59,10 @@ def list_told(tx: Tx, lost: LostRun) -> list[dict[str, Any]]:
     return [orjson.loads(row.fields) for row in tx.all(LIST_TOLD, run_id=lost.run_id)]
 
 
-def was_halted(tx: Tx, lost: LostRun) -> bool:
-    """Whether a person had halted a lost run: paused or cancelled it, or resolved a case of it."""
-    return any(told["halted"] for told in list_told(tx, lost))
+def before(tx: Tx, lost: LostRun) -> Before:
+    """What people had said of a lost run, over each restore that lost it."""
+    told = list_told(tx, lost)
+    return Before(any(each["halted"] for each in told), told[-1]["disowned_by"] if told else "")
 
 
 def find_lost(tx: Tx, typed: str) -> LostRun:
@@ -105,6 +119,6 @@ def is_halted(tx: Tx, run: Run) -> bool:
     )  # fmt: skip
     return (
         any(fields["halted"] for fields in remembered)
-        or any(was_halted(tx, each) for each in lost)
+        or any(before(tx, each).halted for each in lost)
         or any(fields["missing"] > 0 and run.cycle <= fields["forgotten_cycle"] for fields in restored)
     )

@@ -118,11 +118,12 @@ def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
     """Enter a lost run again as its hand-over files have it: under its old numbers, credited, and drawn on the funds.
 
     `evidence`, that the rest was not handed over, is needed where the files hold fewer vouchers than the logs say were
-    credited. Families that are not in the files become the next part by themselves. Raises RefusedByState,
-    RefusedInput, FundTooSmall or BooksDisagree, with nothing changed.
+    credited. Families that are not in the files become the next part by themselves. A run that was disowned by mistake
+    is entered as well, as long as no other run has a line of its families. Raises RefusedByState, RefusedInput,
+    FundTooSmall or BooksDisagree, with nothing changed.
     """
     tx.allow_long_statement()
-    lost = _lock(tx, run_id)
+    lost = _lock(tx, run_id, disowned_too=True)
     _require_sums(tx, lost, files, evidence=evidence)
     programme = tx.get(Programme, Programme.id == lost.programme_id)
     families = _find_families(tx, files.vouchers)
@@ -144,9 +145,9 @@ def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
     return tx.get(Run, Run.id == run.id)
 
 
-def _lock(tx: Tx, run_id: int) -> LostRun:
+def _lock(tx: Tx, run_id: int, *, disowned_too: bool = False) -> LostRun:
     lost = tx.get(LostRun, LostRun.run_id == run_id, lock=True)
-    if lost.outcome is not None:
+    if lost.outcome is not None and not (disowned_too and lost.outcome == "not_handed_over"):
         raise RefusedByState(f"run {run_code(lost)} was decided by {lost.decided_by}", hint="despensa run lost --all")
     return lost
 

@@ -274,7 +274,7 @@ def _hold(tx: Tx, lost: LostRun, fields: RunFields, told: RunForgotten) -> None:
         RunLost(
             **fields, planned=lost.planned, planned_minor=lost.planned_minor, credited=lost.credited,
             credited_minor=lost.credited_minor, currency=lost.currency, halted=told.halted,
-            exported=lost.exported, file_digests=" ".join(told.exports[-DIGESTS_MAX:]),
+            disowned_by=told.disowned_by, exported=lost.exported, file_digests=" ".join(told.exports[-DIGESTS_MAX:]),
         ),
     )  # fmt: skip
 

@@ -97,6 +97,11 @@ def write(path: Path, content: list[list[str]]) -> Path:
     return path
 
 
+def _runs(site: Site) -> int:
+    with site.installation.database.reading() as tx:
+        return len(tx.list(Run))
+
+
 def test_hand_over_file_brings_the_run_back_as_it_was(site: Site, tmp_path: Path) -> None:
     lost = a_lost_run(site, tmp_path)
     database = site.installation.database
@@ -163,14 +168,82 @@ def test_nothing_handed_over_is_planned_anew_under_other_numbers(site: Site, tmp
 
 
 def test_decided_run_cannot_be_decided_again(site: Site, tmp_path: Path) -> None:
-    """Planned anew, its families may hold two vouchers if the file counted, too."""
     lost = a_lost_run(site, tmp_path)
+    recover(site, "--handed-over", lost.file)
+
+    again = recover(site, "--handed-over", lost.file)
+    given_up = recover(site, "--not-handed-over", "protocol 7", "--count", 30)
+
+    assert isinstance(again.error, RefusedByState)
+    assert isinstance(given_up.error, RefusedByState)
+    assert vouchers_of(site.installation.database) == lost.vouchers
+
+
+def test_run_that_was_given_up_by_mistake_is_entered_while_nothing_else_was_released(
+    site: Site, tmp_path: Path
+) -> None:
+    """What was planned instead has a line of each family, and goes first."""
+    lost = a_lost_run(site, tmp_path)
+    database = site.installation.database
     recover(site, "--not-handed-over", "protocol 7", "--count", 30)
+    instead = a_planned_run(database, lost.programme)
+
+    refused = recover(site, "--handed-over", lost.file)
+    site.act(discard, instead)
+    outcome = recover(site, "--handed-over", lost.file)
+
+    assert isinstance(refused.error, RefusedByState)
+    assert "30 families of the files have a line" in str(refused.error)
+    assert outcome.error is None
+    assert vouchers_of(database) == lost.vouchers
+    with database.reading() as tx:
+        assert tx.get(LostRun).outcome == "handed_over"
+    site.assert_log_equals_database()
+
+
+def test_run_that_was_given_up_cannot_be_entered_beside_what_was_released_instead(site: Site, tmp_path: Path) -> None:
+    """Its families would hold two vouchers."""
+    lost = a_lost_run(site, tmp_path)
+    database = site.installation.database
+    recover(site, "--not-handed-over", "protocol 7", "--count", 30)
+    site.credit(a_released_run(database, lost.programme))
 
     outcome = recover(site, "--handed-over", lost.file)
 
     assert isinstance(outcome.error, RefusedByState)
-    assert vouchers_of(site.installation.database) == []
+    assert len(vouchers_of(database)) == 30
+
+
+def test_run_that_was_given_up_is_lost_again_when_the_backup_is_restored_again(site: Site, tmp_path: Path) -> None:
+    """Whoever gave it up may have been wrong, and the way back is the same backup: a person decides again."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(a_released_run(database, programme))
+    file = export(site, tmp_path / "handed.csv")
+    site.write_log()
+    put_back()
+    site.restored()
+    recover(site, "--not-handed-over", "protocol 7", "--count", 30)
+    site.write_log()
+    put_back()
+
+    outcome = site.restored()
+    listed = site.command.run(run_commands.app, "lost", "--json")
+    site.installation.ticker().tick()
+    planned = _runs(site)
+    recovered = recover(site, "--handed-over", file)
+
+    assert outcome.code == Exit.WAITING_FOR_APPROVAL
+    assert "said that nothing was handed over" in outcome.stdout
+    (told,) = list(listed.json["lost_runs"])  # type: ignore[call-overload]
+    assert (told["credited"], told["outcome"], bool(told["disowned_by"])) == (30, "", True)
+    assert planned == 0
+    assert recovered.error is None
+    assert len(vouchers_of(database)) == 30
+    site.assert_log_equals_database()
 
 
 def test_changed_amount_is_refused_by_the_sum(site: Site, tmp_path: Path) -> None:
