@@ -12,7 +12,7 @@ from console.entry import confirm, echo, echo_json, note, shown
 from console.log_verify import Gap, Verification, read_lines, verify
 from models.custody import find_reason
 from models.errors import BooksDisagree, Exit, RefusedInput
-from models.forgotten import Forgotten, Told
+from models.forgotten import Forgotten, RunForgotten, Told
 from models.journal import GENESIS
 from models.kept_head import Head, KeptHead
 from models.restores import Restore, list_restores
@@ -78,7 +78,8 @@ def go_on(
         echo_json(_as_json(database, places, forgotten, foreseen, changed=not dry_run))
     elif not dry_run:
         _tell_next(foreseen, places)
-    return Exit.WAITING_FOR_APPROVAL if foreseen.lost or places.missing else Exit.DONE
+    waits = foreseen.lost or places.missing or any(by_hand for _, by_hand in foreseen.anew)
+    return Exit.WAITING_FOR_APPROVAL if waits else Exit.DONE
 
 
 def _backup(tx: Tx) -> Backup:
@@ -210,6 +211,8 @@ def _show(database: Database, places: Places, forgotten: Forgotten, found: Findi
     for name, number in found.numbers.items():
         echo(f"numbers   {name} go on after {number:,}")
     _show_again(forgotten.again)
+    for told, waits in found.anew:
+        echo(f"to {'do again' if waits else 'expect'}: {shown(_anew_text(told, waits=waits))}")
 
 
 def _before(found: Findings, lost: LostRun) -> Before:
@@ -243,6 +246,24 @@ def _show_again(again: Sequence[Told]) -> None:
         echo(f"  and {len(again) - AGAIN_SHOWN} more; --json has all")
 
 
+def _anew_text(told: RunForgotten, *, waits: bool) -> str:
+    """A run of an outside issuer, which is planned anew under other numbers and asked for."""
+    from models.money import format_amount
+
+    files = "1 hand-over file" if len(told.exports) == 1 else f"{len(told.exports)} hand-over files"
+    amount = format_amount(told.planned_minor, told.currency)
+    texts = [
+        f"run {told.run} of {told.programme} had {told.planned} lines, {amount}",
+        _plan_command(told) if waits else "it is planned anew by itself: compare the sum",
+        *([f"{files} of it: its families hold other numbers then"] if told.exports else []),
+    ]
+    return "; ".join(texts)
+
+
+def _plan_command(told: RunForgotten) -> str:
+    return f"despensa run plan --cycle {told.cycle} --location {told.location} --programme {told.programme}"
+
+
 def _again_text(told: Told) -> str:
     names = ("run", "case_id", "outcome", "kind", "fund", "amount_minor", "currency", "store", "version", "file_digest",
              "operator")  # fmt: skip
@@ -259,6 +280,8 @@ def _tell_next(found: Findings, places: Places) -> None:
             f"{len(found.lost)} lost runs wait for a person, and their programmes with them: despensa run lost; then, "
             f"such as: despensa run recover {typed} --handed-over FILE"
         )
+    if any(waits for _, waits in found.anew):
+        note("months of outside issuers that catch-up does not reach are planned by hand, after all imports: see above")
     if places.missing:
         note("lines were missing: released runs are paused; look at each, then: despensa run resume RUN")
     note("import again what was imported since the backup before a scheduler starts")
@@ -279,6 +302,7 @@ def _as_json(
         "remembered_runs": [{"run": run_code(run), "halted": told.halted} for run, told in found.remembered],
         "discarded_runs": [run_code(run) for run in found.discarded],
         "held_cases": {run_code(run): cases for run, cases in found.held},
+        "planned_anew": [_anew_as_json(told, waits=waits) for told, waits in found.anew],
         "issuers_asked": found.doubted, "numbers": found.numbers,
         "again": [{"seq": told.seq, "at": told.at, "event": told.event, **_own(told)} for told in forgotten.again],
     }  # fmt: skip
@@ -296,6 +320,15 @@ def lost_as_json(lost: LostRun, before: Before) -> dict[str, object]:
         "disowned_by": before.disowned_by, "exported": lost.exported,
         "outcome": lost.outcome or "", "decided_by": lost.decided_by or "",
         "decided_at": instant_text(lost.decided_at) if lost.decided_at else "",
+    }  # fmt: skip
+
+
+def _anew_as_json(told: RunForgotten, *, waits: bool) -> dict[str, object]:
+    return {
+        "run": told.run, "programme": told.programme, "location": told.location, "cycle": told.cycle,
+        "planned": told.planned, "planned_minor": told.planned_minor, "credited": told.credited,
+        "credited_minor": told.credited_minor, "currency": told.currency, "exported": len(told.exports),
+        "command": _plan_command(told) if waits else "",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from models.calendar import Cycle, local_cycle, zone
+from models.calendar import CATCH_UP_CYCLES, Cycle, local_cycle, zone
 from models.columns import instant_text, parse_instant
 from models.custody import release
 from models.errors import BooksDisagree, RefusedByState, RefusedInput
@@ -116,6 +116,7 @@ class Findings:
     told: dict[int, RunForgotten] = field(default_factory=dict)  #: what the logs know of a lost run
     codes: dict[int, RunFields] = field(default_factory=dict)  #: of a lost run
     remembered: list[tuple[Run, RunForgotten]] = field(default_factory=list)
+    anew: list[tuple[RunForgotten, bool]] = field(default_factory=list)  #: of an issuer; whether catch-up is too short
     paused: list[Run] = field(default_factory=list)
     discarded: list[Run] = field(default_factory=list)
     held: list[tuple[Run, int]] = field(default_factory=list)  #: with so many cases that would retry themselves
@@ -226,7 +227,8 @@ def _sort_unknown(
     tx: Tx, found: Findings, told: RunForgotten, programmes: dict[str, Programme], *, issuers: set[int], missing: int
 ) -> None:
     programme = programmes.get(told.programme)
-    if programme is None or tx.find(Location, Location.code == told.location) is None:
+    location = tx.find(Location, Location.code == told.location)
+    if programme is None or location is None:
         if not told.released:
             return
         raise RefusedByState(
@@ -237,6 +239,9 @@ def _sort_unknown(
     held = told.halted if programme.id in issuers else told.released or missing > 0
     known = tx.find(LostRun, LostRun.run_id == told.run_id)
     if not held or known is not None:
+        if known is None and told.released and programme.id in issuers:
+            reach = local_cycle(tx.now, zone(location.time_zone)).plus(-CATCH_UP_CYCLES)
+            found.anew.append((told, told.cycle < str(reach)))
         return
     found.lost.append(
         LostRun(

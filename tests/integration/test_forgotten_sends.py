@@ -1,20 +1,26 @@
 """A restored database has forgotten what was sent to an outside issuer: each line is asked for before it is sent."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from console import run as run_commands
+from models.calendar import Cycle
 from models.errors import Exit, RefusedByState
 from models.intake.load import load
 from models.states import CallKind, CaseReason, RunState
 from models.tables import Answer, Intent, Issuer, Programme, Run
+from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel
+from scheduler.release import release
 from scheduler.resolve import resolve_not_owed
 from scheduler.retry import Choice, retry
 from tests.backups import Site, site_of
 from tests.builders import (
     TIJUANA,
+    a_planned_run,
     a_programme,
     a_released_run,
     an_issuer,
@@ -29,6 +35,7 @@ from tests.builders import (
 from tests.installation import Installation
 from tests.integration.test_doubts import PROGRAMME
 from tests.integration.test_outside import work, work_off
+from tests.integration.test_recover import export
 from tests.ledger import assert_books_agree, credits_by_reference, pass_time
 from workers.issuers.simulated import SimulatedIssuer
 
@@ -133,6 +140,61 @@ def test_run_that_was_forgotten_is_planned_anew_and_asked_for(site: Site) -> Non
         assert len(vouchers_of(database, run)) == len(issuer.book()) == 20
         assert set(issuer.sends.values()) == {1}
         site.assert_log_equals_database()
+
+
+def a_forgotten_month(site: Site, issuer: SimulatedIssuer, cycle: Cycle, file: Path) -> Run:
+    """It was released and credited after the backup, and a hand-over file was written of it."""
+    database = site.installation.database
+    programme = a_programme(database)
+    an_issuer(database, programme, issuer.url)
+    site.installation.write_token(programme.code)
+    families(database, programme, 10, location=TIJUANA, first_cycle=cycle)
+    with database.transaction() as tx:
+        tx.connection.exec_driver_sql(f"UPDATE programme_location SET first_cycle = '{cycle}'")
+    site.write_log()
+    put_back = site.backup()
+    payday = datetime(cycle.year, cycle.month, 1, 20, tzinfo=UTC)
+    run = a_planned_run(database, programme, cycle=cycle, now=payday)
+    site.act(lambda tx, run_id: approve_by_policy(tx, run_id, now=payday), run)
+    site.act(lambda tx, run_id: release(tx, run_id, now=payday), run)
+    work_off(site.installation, run)
+    export(site, file, f"{cycle}/{TIJUANA}")
+    site.write_log()
+    put_back()
+    return run
+
+
+def test_forgotten_month_that_catch_up_does_not_reach_is_a_persons_to_plan(site: Site, tmp_path: Path) -> None:
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        run = a_forgotten_month(site, issuer, Cycle(2024, 1), tmp_path / "handed.csv")
+
+        outcome = site.restored("--dry-run")
+        told = site.restored("--json")
+
+        command = f"run plan --cycle 2024-01 --location {TIJUANA} --programme northern-mexico"
+        assert (outcome.code, told.code) == (Exit.WAITING_FOR_APPROVAL, Exit.WAITING_FOR_APPROVAL)
+        assert f"to do again: run 2024-01/{TIJUANA} of northern-mexico had 10 lines" in outcome.stdout
+        assert f"despensa {command}" in outcome.stdout
+        assert "1 hand-over file of it" in outcome.stdout
+        (anew,) = list(told.json["planned_anew"])  # type: ignore[call-overload]
+        assert (anew["planned_minor"], anew["exported"]) == (run.planned_minor, 1)
+        planned = site.command.run(run_commands.app, *command.split()[1:])
+        assert planned.error is None
+        with site.installation.database.reading() as tx:
+            assert [(each.cycle, each.lines) for each in tx.list(Run)] == [("2024-01", 10)]
+
+
+def test_forgotten_month_that_catch_up_reaches_waits_for_nobody(site: Site, tmp_path: Path) -> None:
+    """Its sum is shown, to be compared with what is planned."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        now = datetime.now(UTC)
+        a_forgotten_month(site, issuer, Cycle(now.year, now.month), tmp_path / "handed.csv")
+
+        outcome = site.restored()
+
+        assert outcome.code == Exit.DONE
+        assert "it is planned anew by itself: compare the sum" in outcome.stdout
+        assert "to do again: run" not in outcome.stdout
 
 
 def test_forgotten_run_that_a_person_had_halted_waits_for_a_person(site: Site) -> None:
