@@ -169,6 +169,8 @@ def _tell(run_id: int, course: Sequence[Told], restores: Sequence[Restore]) -> R
 def _credited(course: Sequence[Told], restores: Sequence[Restore]) -> tuple[int, int]:
     """Vouchers and their sum, over all that ever happened: what was credited again after a restore counts once.
 
+    The batches may have been cut differently then. Of lines that ranges of several lives share, the life that credited
+    the most of them counts: no line counts twice, and where each life credited others of them, it is less than all.
     After a recovery, what it entered counts alone.
     """
     recovered = max((told.seq for told in course if told.event == "run.recovered"), default=0)
@@ -181,8 +183,24 @@ def _credited(course: Sequence[Told], restores: Sequence[Restore]) -> tuple[int,
         span = (told.number("first_id") or one, told.number("last_id") or one)
         count, amount_minor = life.get(span, (0, 0))
         life[span] = (count + told.number("credited"), amount_minor + told.number("credited_minor"))
-    spans: dict[tuple[int, int], tuple[int, int]] = {}
-    for life in lives.values():
-        for span, sums in life.items():
-            spans[span] = max(spans.get(span, (0, 0)), sums)
-    return sum(count for count, _ in spans.values()), sum(amount_minor for _, amount_minor in spans.values())
+    most = [
+        max(_sums(life, stretch) for life in lives.values())
+        for stretch in _stretches([span for life in lives.values() for span in life])
+    ]
+    return sum(count for count, _ in most), sum(amount_minor for _, amount_minor in most)
+
+
+def _stretches(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges that overlap, as one; those that only touch stay apart."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _sums(life: Mapping[tuple[int, int], tuple[int, int]], stretch: tuple[int, int]) -> tuple[int, int]:
+    within = [sums for (first, last), sums in life.items() if stretch[0] <= first and last <= stretch[1]]
+    return sum(count for count, _ in within), sum(amount_minor for _, amount_minor in within)

@@ -21,6 +21,7 @@ from tests.builders import (
     a_planned_run,
     a_programme,
     a_released_run,
+    batches_of,
     families,
     fund_balance_minor,
     run_again,
@@ -28,6 +29,7 @@ from tests.builders import (
 )
 from tests.command_line import Outcome
 from tests.installation import Installation
+from tests.ledger import exhaust
 
 LOST = f"2026-12/{TIJUANA}"
 
@@ -302,6 +304,37 @@ def test_fund_that_is_too_small_enters_nothing(site: Site, tmp_path: Path) -> No
     assert vouchers_of(database) == []
     with database.reading() as tx:
         assert tx.get(LostRun).outcome is None
+
+
+def test_lines_that_were_credited_in_two_lives_in_batches_of_other_sizes_count_once(site: Site, tmp_path: Path) -> None:
+    """After the first restore a batch was split, since workers died of it; then an older backup is put back."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    site.write_log()
+    put_back_older = site.backup()
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    site.credit(run)
+    site.write_log()
+    put_back()
+    site.restored()
+    exhaust(database, batches_of(database, run)[0])
+    site.installation.ticker().work()
+    assert len(batches_of(database, run)) > 3
+    site.credit(run)
+    file = export(site, tmp_path / "handed.csv")
+    site.write_log()
+    put_back_older()
+
+    outcome = site.restored("--json")
+    recovered = recover(site, "--handed-over", file)
+
+    (told,) = list(outcome.json["lost_runs"])  # type: ignore[call-overload]
+    assert (told["credited"], told["credited_minor"]) == (30, run.planned_minor)
+    assert recovered.error is None
+    site.assert_log_equals_database()
 
 
 def test_lost_runs_are_listed_until_they_are_decided(site: Site, tmp_path: Path) -> None:
