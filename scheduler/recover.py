@@ -20,13 +20,13 @@ from models.tables import Batch, Issuer, Location, LostRun, Programme, Run, run_
 from scheduler.close import complete
 from scheduler.due import find_rate
 from scheduler.plan import INSERT_GROUPS, digest_of_lines, get_slot, line_range
-from scheduler.release import reserve
+from scheduler.release import list_funds, reserve, share_batches
 
 EVIDENCE_MAX = 200
 #: As whose plan a recovered run goes: not that of the person who enters it, and so approves it.
 PLANNED_BY = "restored"
-#: Lines of a recovered run's batches.
-BATCH_LINES = 1_000
+#: Lines of a recovered run's batches, each of which one fund pays: fewer, where the funds have no room for those.
+BATCH_LINES = (1_000, 100, 10, 1)
 #: Families looked up in one statement.
 CHUNK = 10_000
 
@@ -225,6 +225,7 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
             f"there is another run {run_code(known)}, which is {known.state}", hint="despensa run list"
         )
     rate = find_rate(tx, programme, slot.cycle)
+    batch_lines = _choose_batch_lines(tx, lost, files.vouchers)
     run = tx.add(
         Run(
             id=lost.run_id, programme_id=lost.programme_id, location_code=lost.location_code, cycle=lost.cycle,
@@ -232,7 +233,7 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
             planned_minor=files.amount_minor, currency=lost.currency, value_currency=programme.value_currency,
             rate_millionths=rate.rate_millionths if rate else None, rate_source=rate.source if rate else "",
             rate_date=rate.rate_date if rate else "", round_to_minor=programme.round_to_minor,
-            validity_days=programme.validity_days, batch_lines_max=BATCH_LINES, planned_by=PLANNED_BY,
+            validity_days=programme.validity_days, batch_lines_max=batch_lines, planned_by=PLANNED_BY,
             planned_at=tx.now, approval=Approval.PERSON, approved_by=tx.operator, approved_at=tx.now,
         )
     )  # fmt: skip
@@ -257,7 +258,7 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
 
 def _plan(tx: Tx, run: Run, vouchers: Sequence[HandedOver]) -> list[tuple[Batch, Sequence[HandedOver]]]:
     """The run's batches, each of vouchers of one day; and the events of its plan and its approval."""
-    parts = list(_of_one_day(vouchers))
+    parts = list(_of_one_day(vouchers, batch_lines=run.batch_lines_max))
     batches = tx.add_all(
         [
             Batch(
@@ -287,12 +288,24 @@ def _plan(tx: Tx, run: Run, vouchers: Sequence[HandedOver]) -> list[tuple[Batch,
     return list(zip(batches, parts, strict=True))
 
 
-def _of_one_day(vouchers: Sequence[HandedOver]) -> Iterator[Sequence[HandedOver]]:
+def _choose_batch_lines(tx: Tx, lost: LostRun, vouchers: Sequence[HandedOver]) -> int:
+    """The largest batches that fit into the funds; whether the smallest do, releasing says."""
+    funds = list_funds(tx, lost.programme_id, currency=lost.currency)
+    for batch_lines in BATCH_LINES:
+        parts = enumerate(_of_one_day(vouchers, batch_lines=batch_lines))
+        batches = [(place, sum(voucher.amount_minor for voucher in part)) for place, part in parts]
+        shares = share_batches(batches, [(fund.id, fund.balance_minor) for fund in funds])
+        if sum(share.batches for share in shares) == len(batches):
+            break
+    return batch_lines
+
+
+def _of_one_day(vouchers: Sequence[HandedOver], *, batch_lines: int) -> Iterator[Sequence[HandedOver]]:
     """Unbroken stretches with one last day, none longer than a batch: a batch is credited at one instant."""
     start = 0
     for place in range(1, len(vouchers) + 1):
         over = place == len(vouchers) or vouchers[place].valid_until != vouchers[start].valid_until
-        if over or place - start == BATCH_LINES:
+        if over or place - start == batch_lines:
             yield vouchers[start:place]
             start = place
 

@@ -94,10 +94,7 @@ def reserve(tx: Tx, run: Run) -> None:
 
 def _share(tx: Tx, run: Run) -> list[Share]:
     """Which fund pays which batches: the first fund as far as it reaches, then the next."""
-    funds = tx.list(
-        Fund, Fund.programme_id == run.programme_id, Fund.currency == run.currency, order=[Fund.id], lock=True
-    )
-    funds.sort(key=lambda fund: fund.position)
+    funds = list_funds(tx, run.programme_id, currency=run.currency)
     batches = [(int(row.id), int(row.amount_minor)) for row in tx.all(LIST_PLANNED_BATCHES, run_id=run.id)]
     shares = share_batches(batches, [(fund.id, fund.balance_minor) for fund in funds])
     if sum(share.batches for share in shares) < len(batches):
@@ -111,6 +108,13 @@ def _share(tx: Tx, run: Run) -> list[Share]:
             currency=run.currency,
         )
     return shares
+
+
+def list_funds(tx: Tx, programme_id: int, *, currency: str) -> list[Fund]:
+    """A programme's funds in the order to draw on them, locked."""
+    funds = tx.list(Fund, Fund.programme_id == programme_id, Fund.currency == currency, order=[Fund.id], lock=True)
+    funds.sort(key=lambda fund: fund.position)
+    return funds
 
 
 def share_batches(batches: Sequence[tuple[int, int]], funds: Sequence[tuple[int, int]]) -> list[Share]:

@@ -9,9 +9,10 @@ import pytest
 
 from console import run as run_commands
 from console import voucher as voucher_commands
+from models import books
 from models.errors import BooksDisagree, Exit, FundTooSmall, RefusedByState, RefusedInput
 from models.states import RunState
-from models.tables import LostRun, Programme, Run, RunGroup
+from models.tables import Fund, LostRun, Programme, Run, RunGroup
 from scheduler.discard import discard
 from tests.backups import Site, site_of
 from tests.builders import (
@@ -334,6 +335,41 @@ def test_lines_that_were_credited_in_two_lives_in_batches_of_other_sizes_count_o
     (told,) = list(outcome.json["lost_runs"])  # type: ignore[call-overload]
     assert (told["credited"], told["credited_minor"]) == (30, run.planned_minor)
     assert recovered.error is None
+    site.assert_log_equals_database()
+
+
+@pytest.mark.parametrize(("batch_lines", "again"), [(10, 10), (5, 1)])
+def test_run_is_entered_where_its_funds_have_room_for_small_batches_alone(
+    site: Site, tmp_path: Path, batch_lines: int, again: int
+) -> None:
+    """Two donors paid it, one its first batch and the other the rest; neither has enough for all."""
+    database = site.installation.database
+    programme = a_programme(database, funds_minor=(0, 0))
+    families(database, programme, 30, location=TIJUANA)
+    plan = a_planned_run(database, programme, batch_lines=batch_lines)
+    first, *rest = [batch.amount_minor for batch in batches_of(database, plan)]
+    site.act(discard, plan)
+    with database.transaction() as tx:
+        one, other = tx.list(Fund, order=[Fund.position])
+        for fund, amount_minor in ((one, first), (other, sum(rest))):
+            books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor + 100, currency="MXN")
+    site.write_log()
+    put_back = site.backup()
+    run = a_released_run(database, programme, batch_lines=batch_lines)
+    site.credit(run)
+    file = export(site, tmp_path / "handed.csv")
+    vouchers = vouchers_of(database)
+    site.write_log()
+    put_back()
+    site.restored()
+
+    outcome = recover(site, "--handed-over", file)
+
+    assert outcome.error is None, outcome.error
+    assert vouchers_of(database) == vouchers
+    assert {batch.lines for batch in batches_of(database, run)} == {again}
+    with database.reading() as tx:
+        assert [fund.balance_minor for fund in tx.list(Fund)] == [100, 100]
     site.assert_log_equals_database()
 
 
