@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Row
 
-from models.columns import instant_text
-from models.doubts import ForgottenSends, Sends, is_surely_absent
+from models.columns import instant_text, parse_instant
+from models.doubts import ForgottenSends, ForgottenSpan, Sends, is_surely_absent
 from models.events import CaseOpened
 from models.journal import append
+from models.restores import LIST_RESTORES
 from models.runs import of_run
 from models.states import CaseReason
 from models.storage import Query, Tx
@@ -163,35 +165,41 @@ def list_in_doubt(tx: Tx, run: Run, *, first_id: int, last_id: int) -> list[Doub
     issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
     if issuer is None:
         return []
-    forgotten = forgotten_sends(issuer)
+    forgotten = forgotten_sends(tx, issuer)
     rows = tx.all(
         LIST_CALLED, run_id=run.id, first_id=first_id, last_id=last_id,
         forgotten_cycle=forgotten.cycle if forgotten else "",
     )  # fmt: skip
-    return [Doubt(int(row.id), bool(row.credited)) for row in rows if _is_in_doubt(row, issuer)]
+    return [Doubt(int(row.id), bool(row.credited)) for row in rows if _is_in_doubt(row, issuer, forgotten)]
 
 
 def count_in_doubt(tx: Tx, issuer: Issuer) -> int:
     """How many lines of a programme are credited at its issuer, or perhaps, and not settled here."""
     tx.allow_long_statement()
-    forgotten = forgotten_sends(issuer)
+    forgotten = forgotten_sends(tx, issuer)
     rows = tx.all(
         LIST_DOUBTED, programme_id=issuer.programme_id, forgotten_cycle=forgotten.cycle if forgotten else ""
     )  # fmt: skip
-    return sum(_is_in_doubt(row, issuer) for row in rows)
+    return sum(_is_in_doubt(row, issuer, forgotten) for row in rows)
 
 
-def forgotten_sends(issuer: Issuer) -> ForgottenSends | None:
+def forgotten_sends(tx: Tx, issuer: Issuer) -> ForgottenSends | None:
     """What a restored database has forgotten of an issuer's programme; None where it was never restored."""
-    if issuer.forgotten_from is None or issuer.forgotten_until is None:
+    if issuer.forgotten_from is None:
         return None
-    return ForgottenSends(issuer.forgotten_cycle, issuer.forgotten_from, issuer.forgotten_until)
+    restored = [(orjson.loads(row.fields), row.recorded_at) for row in tx.all(LIST_RESTORES)]
+    return ForgottenSends(
+        tuple(
+            ForgottenSpan(fields["forgotten_cycle"], parse_instant(fields["forgotten_from"]), recorded_at)
+            for fields, recorded_at in restored
+        )
+    )
 
 
 def may_be_forgotten(tx: Tx, run: Run, disbursement_id: int) -> bool:
     """Whether a line may be credited at its issuer by a send that a restored database has forgotten."""
     issuer = tx.find(Issuer, Issuer.programme_id == run.programme_id)
-    forgotten = forgotten_sends(issuer) if issuer else None
+    forgotten = forgotten_sends(tx, issuer) if issuer else None
     if issuer is None or forgotten is None:
         return False
     row = tx.one(GET_CALLED, disbursement_id=disbursement_id)
@@ -202,9 +210,8 @@ def _sends(row: Row[Any]) -> Sends:
     return Sends(row.doubted_first_at, row.doubted_last_at, row.absent_at)
 
 
-def _is_in_doubt(row: Row[Any], issuer: Issuer) -> bool:
-    key_window = timedelta(hours=issuer.key_window_hours)
-    sends, forgotten = _sends(row), forgotten_sends(issuer)
+def _is_in_doubt(row: Row[Any], issuer: Issuer, forgotten: ForgottenSends | None) -> bool:
+    key_window, sends = timedelta(hours=issuer.key_window_hours), _sends(row)
     return (
         bool(row.credited)
         or (forgotten is not None and forgotten.is_open(row.cycle, sends, key_window=key_window))

@@ -45,30 +45,57 @@ class Sends:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgottenSends:
-    """Sends that a restored database has forgotten: lines of months up to `cycle` may have been sent at any time from
-    the one instant to the other, whatever the database knows of them.
+class ForgottenSpan:
+    """What one restore has forgotten: lines of months up to `cycle` may have been sent at any time from the one instant
+    to the other, whatever the database knows of them.
     """
 
     cycle: str
     first_at: datetime
     last_at: datetime
 
+
+@dataclass(frozen=True, slots=True)
+class ForgottenSends:
+    """Sends that a restored database has forgotten, of every restore that it ever had: a later one ends no doubt of an
+    earlier one, and an earlier one says nothing of months that were not due yet.
+    """
+
+    spans: tuple[ForgottenSpan, ...]
+
+    @property
+    def cycle(self) -> str:
+        """Of months up to this one anything may be forgotten."""
+        return max((span.cycle for span in self.spans), default="")
+
+    def of(self, cycle: str) -> ForgottenSpan | None:
+        """When a line of this month may have been sent; None where nothing of it was forgotten."""
+        spans = [span for span in self.spans if cycle <= span.cycle]
+        if not spans:
+            return None
+        return ForgottenSpan(
+            cycle, min(span.first_at for span in spans), max(span.last_at for span in spans)
+        )  # fmt: skip
+
     def is_open(self, cycle: str, sends: Sends, *, key_window: timedelta) -> bool:
         """Whether a line of this month is still in doubt for it: the issuer has not surely said since that it holds
         nothing.
         """
-        return cycle <= self.cycle and not is_surely_absent(
-            doubted_first_at=self.first_at, doubted_last_at=self.last_at, absent_at=sends.absent_at,
+        span = self.of(cycle)
+        return span is not None and not is_surely_absent(
+            doubted_first_at=span.first_at, doubted_last_at=span.last_at, absent_at=sends.absent_at,
             key_window=key_window,
         )  # fmt: skip
 
-    def join(self, sends: Sends) -> Sends:
-        """The line's sends with the forgotten one; what was said before is not the last word."""
+    def join(self, cycle: str, sends: Sends) -> Sends:
+        """The sends of a line of this month with the forgotten one; what was said before is not the last word."""
+        span = self.of(cycle)
+        if span is None:
+            return sends
         return Sends(
-            min(sends.doubted_first_at or self.first_at, self.first_at),
-            max(sends.doubted_last_at or self.last_at, self.last_at),
-            sends.absent_at if sends.absent_at is not None and sends.absent_at >= self.last_at else None,
+            min(sends.doubted_first_at or span.first_at, span.first_at),
+            max(sends.doubted_last_at or span.last_at, span.last_at),
+            sends.absent_at if sends.absent_at is not None and sends.absent_at >= span.last_at else None,
         )
 
 

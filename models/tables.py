@@ -120,8 +120,8 @@ class Issuer(Table, table=True):
     key_window_hours: int = integer()  #: so long the issuer keeps a reference, and a repeated send is harmless
     failures: int = integer(default=0)  #: takes in a row without a usable answer; 0 after one
     breaker_until: datetime | None = instant(default=None)  #: database clock; nothing is called before
-    # Set by `despensa db restored`: of months up to this one, sends of this span may be forgotten. A line of theirs is
-    # in doubt as if it had been sent from the one instant to the other.
+    # Set by `despensa db restored`, over all restores: of months up to this one, sends of this span may be forgotten.
+    # Which months in which span, each restore's own event says, and a line is in doubt by those (models.doubts).
     forgotten_cycle: str = text(default="")  #: empty where nothing was ever restored
     forgotten_from: datetime | None = instant(default=None)
     forgotten_until: datetime | None = instant(default=None)

@@ -27,7 +27,7 @@ from scheduler.seal import LOCK_HEAD
 
 #: Beyond the highest number that a log mentions, and one for every place that no file has: a run, a notice and a case
 #: each have a line of their own in the journal. This much more is for lines that nobody knows of, and for transactions
-#: were rolled back. One line may tell of many batches; but giving a batch's number twice pays nobody.
+#: that were rolled back. One line may tell of many batches; but giving a batch's number twice pays nobody.
 MARGINS = {"run": 1_000, "batch": 1_000_000, "notice": 100_000, "cases": 100_000}
 #: A run's lines have numbers that JSON can carry exactly. Source: models.tables, LINES_PER_RUN; RFC 8259, 6.
 RUN_ID_MAX = 900_000_000
@@ -72,17 +72,11 @@ UPDATE journal_head SET seq = :seq, hash = :hash, emitted_seq = :seq WHERE id = 
 """)
 
 DOUBT_SENDS = Query("""
--- doubt_sends: of a programme's lines of months up to this one, whatever is not answered since
-UPDATE issuer SET forgotten_cycle = :cycle, forgotten_from = :forgotten_from_at, forgotten_until = :now
-WHERE programme_id = :programme_id
-""")
-
-EXISTS_UNSETTLED = Query("""
--- exists_unsettled: whether a programme has a line of a month up to this one that is neither paid nor found not owed
-SELECT 1 FROM disbursement d
-WHERE d.programme_id = :programme_id AND d.cycle <= :cycle AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
-  AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id AND c.outcome = 'not_owed')
-LIMIT 1
+-- doubt_sends: of every issuer; what an earlier restore has put in doubt stays so. Each one's own span is in its event
+UPDATE issuer SET
+  forgotten_cycle = CASE WHEN forgotten_cycle > :cycle THEN forgotten_cycle ELSE :cycle END,
+  forgotten_from = CASE WHEN forgotten_from < :forgotten_from_at THEN forgotten_from ELSE :forgotten_from_at END,
+  forgotten_until = :now
 """)
 
 
@@ -191,8 +185,7 @@ def restore(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
         discard(tx, run.id)
     for run, _ in found.held:
         tx.execute(HOLD_CASES, run_id=run.id)
-    for issuer in tx.list(Issuer):
-        _doubt(tx, issuer, found)
+    tx.execute(DOUBT_SENDS, cycle=found.cycle, forgotten_from_at=found.from_at, now=tx.now)
     for name, number in found.numbers.items():
         _continue(tx, name, number)
     tx.execute(LEAVE_OUT, seq=places.last_seq, hash=places.last_hash)
@@ -282,20 +275,6 @@ def _hold(tx: Tx, lost: LostRun, fields: RunFields, told: RunForgotten) -> None:
             disowned_by=told.disowned_by, exported=lost.exported, file_digests=" ".join(told.exports[-DIGESTS_MAX:]),
         ),
     )  # fmt: skip
-
-
-def _doubt(tx: Tx, issuer: Issuer, found: Findings) -> None:
-    """Whatever an earlier restore has put in doubt, and is not settled or may still be planned, keeps its instant."""
-    assert found.from_at is not None  # foresee sets it
-    from_at, cycle = found.from_at, found.cycle
-    if issuer.forgotten_from is not None:
-        before = issuer.forgotten_cycle
-        open_ = Cycle.parse(before) >= Cycle.parse(cycle).previous() or tx.first(
-            EXISTS_UNSETTLED, programme_id=issuer.programme_id, cycle=before
-        )
-        from_at = min(from_at, issuer.forgotten_from) if open_ else from_at
-        cycle = max(cycle, before)
-    tx.execute(DOUBT_SENDS, programme_id=issuer.programme_id, cycle=cycle, forgotten_from_at=from_at, now=tx.now)
 
 
 def _since(tx: Tx, forgotten: Forgotten) -> datetime:

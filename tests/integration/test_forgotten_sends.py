@@ -4,14 +4,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
+from sqlalchemy import text
 
 from console import run as run_commands
 from models.calendar import Cycle
+from models.columns import instant_text, parse_instant
+from models.custody import hold
 from models.errors import Exit, RefusedByState
 from models.intake.load import load
 from models.states import CallKind, CaseReason, RunState
-from models.tables import Answer, Intent, Issuer, Programme, Run
+from models.storage import Tx
+from models.tables import Answer, Intent, Issuer, Journal, Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel
 from scheduler.release import release
@@ -84,12 +89,25 @@ def a_restored_month(site: Site, issuer: SimulatedIssuer) -> Run:
 def age(site: Site, by: timedelta, *, restored_now: bool = False) -> None:
     """As if the backup had been made so much earlier; and put back, unless that was now."""
     with site.installation.database.transaction() as tx:
-        issuer = tx.get(Issuer)
-        assert issuer.forgotten_from is not None
-        assert issuer.forgotten_until is not None
-        issuer.forgotten_from -= by
-        issuer.forgotten_until -= timedelta(0) if restored_now else by
-        tx.update(issuer, ["forgotten_from", "forgotten_until"])
+        event = tx.get(Journal, Journal.event == "database.restored")
+        told = orjson.loads(event.fields)
+        from_at, at = parse_instant(told["forgotten_from"]) - by, event.recorded_at - by
+        date_restore(
+            tx, event, cycle=told["forgotten_cycle"], from_at=from_at, at=event.recorded_at if restored_now else at
+        )
+
+
+def date_restore(tx: Tx, event: Journal, *, cycle: str, from_at: datetime, at: datetime) -> None:
+    """As if a restore had been at that instant, of a backup of `from_at`."""
+    lift = "DROP TRIGGER IF EXISTS journal_refuses_update"
+    tx.connection.execute(text(lift if tx.dialect == "sqlite" else "ALTER TABLE journal DISABLE TRIGGER USER"))
+    told = {**orjson.loads(event.fields), "forgotten_from": instant_text(from_at), "forgotten_cycle": cycle}
+    event.fields, event.recorded_at = orjson.dumps(told).decode(), at
+    tx.update(event, ["fields", "recorded_at"])
+    issuer = tx.get(Issuer)
+    issuer.forgotten_cycle = max(cycle, issuer.forgotten_cycle)
+    issuer.forgotten_from, issuer.forgotten_until = from_at, at
+    tx.update(issuer, ["forgotten_cycle", "forgotten_from", "forgotten_until"])
 
 
 def first_calls(site: Site) -> set[str]:
@@ -234,6 +252,54 @@ def test_after_the_key_window_nothing_is_sent_and_a_person_decides(site: Site) -
             (CaseReason.UNKNOWN, None, "absent, and the key window is over")
         }
         assert len(cases) == 20
+        assert_books_agree(database)
+
+
+def a_paid_month(site: Site, programme: Programme, cycle: Cycle) -> Run:
+    """As far as workers come by themselves."""
+    database = site.installation.database
+    now = datetime(cycle.year, cycle.month, 1, 20, tzinfo=UTC)
+    run = a_planned_run(database, programme, cycle=cycle, now=now)
+    site.act(lambda tx, run_id: approve_by_policy(tx, run_id, now=now), run)
+    site.act(lambda tx, run_id: release(tx, run_id, now=now), run)
+    work(site.installation, run, rounds=3)
+    return run
+
+
+def test_later_restore_ends_no_doubt_of_an_earlier_one_and_stops_no_later_month(site: Site) -> None:
+    """September was paid by a run that a restore in September forgot; it is planned late, after one in December."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        database = site.installation.database
+        programme = a_programme(database)
+        an_issuer(database, programme, issuer.url)
+        site.installation.write_token(programme.code)
+        families(database, programme, 10, location=TIJUANA, first_cycle=Cycle(2026, 9), cycles=4)
+        with database.transaction() as tx:
+            tx.connection.execute(text("UPDATE programme_location SET first_cycle = '2026-08'"))
+        site.write_log()
+        put_back = site.backup()
+        a_paid_month(site, programme, Cycle(2026, 9))
+        site.write_log()
+        put_back()
+        assert site.restored().code == Exit.DONE
+        for each in issuer.book():
+            issuer._book.forget(each.reference)
+        with database.transaction() as tx:
+            hold(tx, "restored once more, in December, and nothing was forgotten")
+        assert site.restored().code == Exit.DONE
+        with database.transaction() as tx:
+            first, second = tx.list(Journal, Journal.event == "database.restored")
+            long_ago = tx.now - timedelta(days=70)
+            date_restore(tx, first, cycle="2026-09", from_at=long_ago, at=long_ago)
+            date_restore(tx, second, cycle="2026-12", from_at=tx.now, at=tx.now)
+
+        september = a_paid_month(site, programme, Cycle(2026, 9))
+        december = a_paid_month(site, programme, Cycle(2026, 12))
+
+        assert vouchers_of(database, september) == []
+        assert {case.last_error for case in cases_of(database, september)} == {"absent, and the key window is over"}
+        assert len(vouchers_of(database, december)) == 10
+        assert set(issuer.sends.values()) == {1}
         assert_books_agree(database)
 
 

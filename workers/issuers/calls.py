@@ -244,7 +244,7 @@ def _line(row: Row[Any], access: Access, *, keys: KeyRing, now: datetime) -> Lin
     forgotten = access.forgotten
     if forgotten is not None and forgotten.is_open(row.cycle, sends, key_window=access.key_window):
         # As if it had been sent, and its answer lost: it is asked for before anything is sent.
-        sends = forgotten.join(sends)
+        sends = forgotten.join(row.cycle, sends)
         in_doubt = in_doubt or sends.absent_at is None
     return Line(
         id=row.id,

@@ -28,7 +28,7 @@ USABLE = (AnswerOutcome.CREDITED, AnswerOutcome.REJECTED, AnswerOutcome.ABSENT)
 
 FIND_ISSUER = Query("""
 -- find_issuer: of a batch's programme; no row where it is closed loop
-SELECT i.programme_id, p.code AS programme
+SELECT i.programme_id, p.code AS programme, r.cycle
 FROM batch b JOIN run r ON r.id = b.run_id JOIN programme p ON p.id = r.programme_id
 JOIN issuer i ON i.programme_id = r.programme_id
 WHERE b.id = :batch_id
@@ -105,7 +105,8 @@ def find_access(tx: Tx, batch_id: int) -> Access | None:
         calls=issuer.calls_max // slots_of(issuer.calls_max),
         key_window=timedelta(hours=issuer.key_window_hours),
         probing=issuer.failures >= BREAKER_FAILURES,
-        forgotten=forgotten_sends(issuer),
+        # Later months were not due yet: they cost no look at the restores.
+        forgotten=forgotten_sends(tx, issuer) if found.cycle <= issuer.forgotten_cycle else None,
     )
 
 
