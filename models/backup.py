@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from models import schema
-from models.custody import GET_CUSTODY, HOLD, current_place, get_head
+from models.custody import BACKUP_OF, GET_CUSTODY, HOLD, current_place, get_head
 from models.errors import DespensaError, Misconfigured, NoDatabase, RefusedInput
 from models.storage import Database, Query
 from models.whole_files import name_it, sync_folder
@@ -146,8 +146,7 @@ def _copy(database: Database, part: Path, *, now: datetime) -> int:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
             with copy:
-                mark = f"this is a backup of {now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-                copy.execute(str(HOLD.on("sqlite")), {"reason": mark})
+                copy.execute(str(HOLD.on("sqlite")), {"reason": now.astimezone(UTC).strftime(BACKUP_OF)})
             findings = [str(row[0]) for row in copy.execute(str(schema.CHECK_INTEGRITY.on("sqlite")))]
             head_seq = int(copy.execute(str(GET_CUSTODY.on("sqlite"))).fetchone()[2])
     except sqlite3.Error as error:

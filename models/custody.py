@@ -9,6 +9,7 @@ every take. So those stop, too, that have noticed nothing.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +20,8 @@ from models.storage import Database, Query, Tx
 
 #: A part of a place that this login may not know: as good as any.
 UNKNOWN = "-"
+#: What a SQLite backup says of itself, with its instant in UTC.
+BACKUP_OF = "this is a backup of %Y-%m-%d %H:%M:%S UTC"
 #: What mends it.
 COMPARE = "despensa db restored LOG…, with every log file since the backup"
 
@@ -120,6 +123,14 @@ def release(tx: Tx) -> None:
 def fill_place(tx: Tx) -> None:
     """Of a database that has none: a new one, or one that was upgraded to have one."""
     tx.execute(FILL_PLACE, place=current_place(tx))
+
+
+def find_backup_instant(tx: Tx) -> datetime | None:
+    """When this database was backed up, if it says that it is a backup; nothing in it is newer."""
+    try:
+        return datetime.strptime(str(tx.one(GET_CUSTODY).held), BACKUP_OF).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def get_head(tx: Tx) -> Head:

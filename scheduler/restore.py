@@ -7,11 +7,11 @@ every line that may have been sent.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from models.calendar import CATCH_UP_CYCLES, Cycle, local_cycle, zone
 from models.columns import instant_text, parse_instant
-from models.custody import release
+from models.custody import find_backup_instant, release
 from models.errors import BooksDisagree, RefusedByState, RefusedInput
 from models.events import DatabaseRestored, RunLost, RunRemembered
 from models.forgotten import Forgotten, RunForgotten
@@ -31,12 +31,24 @@ from scheduler.seal import LOCK_HEAD
 MARGINS = {"run": 1_000, "batch": 1_000_000, "notice": 100_000, "cases": 100_000}
 #: A run's lines have numbers that JSON can carry exactly. Source: models.tables, LINES_PER_RUN; RFC 8259, 6.
 RUN_ID_MAX = 900_000_000
+#: Since when payments may be forgotten where nothing in the backup tells: every key window is over.
+NOBODY_KNOWS = datetime(1970, 1, 1, tzinfo=UTC)
 #: Of hand-over files, in `run.lost`.
 DIGESTS_MAX = 200
 
-FIND_LAST_EVENT = Query("""
--- find_last_event: when the newest event of the backup was recorded
-SELECT recorded_at FROM journal ORDER BY id DESC LIMIT 1
+LAST_SEALED = Query("""
+-- last_sealed: when the event with the last seal was recorded. What has none may be of after the restore: an import
+SELECT j.recorded_at FROM seal s JOIN journal j ON j.id = s.journal_id ORDER BY s.seq DESC LIMIT 1
+""")
+
+LAST_INTENT = Query("""
+-- last_intent: when a call to an issuer was last recorded
+SELECT recorded_at FROM intent ORDER BY id DESC LIMIT 1
+""")
+
+LAST_SIGHTING = Query("""
+-- last_sighting: when anybody was last seen at work
+SELECT MAX(seen_at) AS seen_at FROM sighting
 """)
 
 LAST_NUMBER = Query(
@@ -126,7 +138,7 @@ def foresee(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:
     A run that was planned and never released is not held: it reserved nothing, nobody was paid, and what a file shows
     of it cannot exist. Where places are missing its release may be among them: then it is held like the others.
     """
-    found = Findings(from_at=_since(tx, forgotten), cycle=_latest_cycle(tx, forgotten))
+    found = Findings(from_at=_since(tx, places, forgotten), cycle=_latest_cycle(tx, forgotten))
     programmes = {programme.code: programme for programme in tx.list(Programme)}
     issuers = {issuer.programme_id for issuer in tx.list(Issuer)}
     known = {run.id: run for run in tx.list(Run, limit=10_000_000)}
@@ -277,12 +289,20 @@ def _hold(tx: Tx, lost: LostRun, fields: RunFields, told: RunForgotten) -> None:
     )  # fmt: skip
 
 
-def _since(tx: Tx, forgotten: Forgotten) -> datetime:
-    """Not after the backup was made: its newest event is older."""
-    recorded_at: datetime | None = tx.scalar(FIND_LAST_EVENT)
-    if recorded_at is not None:
-        return recorded_at
-    return parse_instant(forgotten.first_at) if forgotten.first_at else tx.now
+def _since(tx: Tx, places: Places, forgotten: Forgotten) -> datetime:
+    """Not after the backup was made, and no longer before it than can be shown.
+
+    In a quiet week nothing is journalled, but somebody is seen every minute. What still ran after the restore was seen
+    then, too: so that counts only where the logs are whole, of which the first forgotten line is no earlier.
+    """
+    known = [tx.scalar(LAST_SEALED), tx.scalar(LAST_INTENT), find_backup_instant(tx)]
+    if not places.missing:
+        known.append(tx.scalar(LAST_SIGHTING))
+    last_known: datetime | None = max((instant for instant in known if instant is not None), default=None)
+    first_forgotten = parse_instant(forgotten.first_at) if forgotten.first_at else None
+    if last_known is not None:
+        return min(last_known, first_forgotten or last_known)
+    return first_forgotten if first_forgotten and not places.missing else NOBODY_KNOWS
 
 
 def _latest_cycle(tx: Tx, forgotten: Forgotten) -> str:

@@ -16,7 +16,7 @@ import pytest
 from console.database import app
 from models import backup
 from models.backup import Backup, find_programs, save
-from models.custody import find_reason, get_head
+from models.custody import find_backup_instant, find_reason, get_head
 from models.errors import AnotherCommandAtWork, DespensaError, Exit, Misconfigured, NoDatabase, RefusedInput, Restored
 from models.kept_head import KEY, Head, KeptHead
 from models.messages import CreditBatch
@@ -138,7 +138,9 @@ def test_backup_while_vouchers_are_credited_reconciles_where_it_is_restored(
         assert_books_agree(there)
         with there.reading() as tx:
             assert get_head(tx).seq == saved.head_seq
+            backup_at = find_backup_instant(tx)
         reason = find_reason(there, KeptHead(folder / "none"))
+    assert backup_at == (NOW + timedelta(seconds=taken.index(half_way[0])) if not installation.distributed else None)
     assert reason.startswith("this is a backup of 2026-12-01" if not installation.distributed else "it lies at ")
 
 

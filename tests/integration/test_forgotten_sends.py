@@ -1,6 +1,6 @@
 """A restored database has forgotten what was sent to an outside issuer: each line is asked for before it is sent."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +11,16 @@ from sqlalchemy import text
 from console import run as run_commands
 from models.calendar import Cycle
 from models.columns import instant_text, parse_instant
-from models.custody import hold
+from models.custody import BACKUP_OF, hold
 from models.errors import Exit, RefusedByState
+from models.events import FileImported
 from models.intake.load import load
+from models.journal import append
+from models.kept_head import Head, KeptHead
+from models.sightings import see
 from models.states import CallKind, CaseReason, RunState
 from models.storage import Tx
-from models.tables import Answer, Intent, Issuer, Journal, Programme, Run
+from models.tables import Answer, Intent, Issuer, Journal, Programme, Run, Seal
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel
 from scheduler.release import release
@@ -381,3 +385,91 @@ def test_import_of_the_programme_keeps_what_is_in_doubt(site: Site) -> None:
         assert (after.forgotten_cycle, after.forgotten_from, after.forgotten_until) == (
             before.forgotten_cycle, before.forgotten_from, before.forgotten_until,
         )  # fmt: skip
+
+
+def a_quiet_week(site: Site, issuer: SimulatedIssuer) -> tuple[Programme, Callable[[], None]]:
+    """Whatever was journalled is older than the key window, and a backup is made now. Returns what puts it back."""
+    programme = a_programme_with_issuer(site, issuer, 10)
+    with site.installation.database.transaction() as tx:
+        append(tx, imported_again())
+    record_earlier(site, timedelta(hours=169))
+    site.write_log()
+    return programme, site.backup()
+
+
+def imported_again() -> FileImported:
+    """An event without a run."""
+    return FileImported(kind="programme", file_digest="d", added=0, changed=0, unchanged=1, operator="ana")
+
+
+def record_earlier(site: Site, by: timedelta) -> datetime:
+    """As if what is not sealed yet had been recorded so long ago. Returns when."""
+    with site.installation.database.transaction() as tx:
+        lift = "DROP TRIGGER IF EXISTS journal_refuses_update"
+        tx.connection.execute(text(lift if tx.dialect == "sqlite" else "ALTER TABLE journal DISABLE TRIGGER USER"))
+        sealed = {seal.journal_id for seal in tx.list(Seal)}
+        at = tx.now - by
+        for event in tx.list(Journal):
+            if event.id not in sealed:
+                event.recorded_at = at
+                tx.update(event, ["recorded_at"])
+        return at
+
+
+@pytest.mark.parametrize("shown_by", ["somebody at work", "the backup itself"])
+def test_month_after_a_quiet_week_goes_on_by_itself(site: Site, shown_by: str) -> None:
+    """The key window is counted from the backup, not from what was journalled last before it."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        database = site.installation.database
+        if shown_by == "somebody at work":
+            see(database, "worker")
+        programme, put_back = a_quiet_week(site, issuer)
+        put_back()
+        with database.transaction() as tx:
+            hold(tx, tx.now.strftime(BACKUP_OF) if shown_by == "the backup itself" else "it lies elsewhere")
+
+        outcome = site.restored("--json")
+        with database.transaction() as tx:  # the month is that of the restore
+            event = tx.get(Journal, Journal.event == "database.restored")
+            from_at = parse_instant(str(outcome.json["forgotten_from"]))
+            date_restore(tx, event, cycle="2026-12", from_at=from_at, at=event.recorded_at)
+        run = a_released_run(database, programme)
+        work_off(site.installation, run)
+
+        assert len(vouchers_of(database, run)) == len(issuer.book()) == 10
+        assert cases_of(database, run) == []
+
+
+def test_what_happened_after_the_restore_makes_no_window_longer(site: Site) -> None:
+    """An import, or a worker that nobody stopped: neither says when the backup was made."""
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        database = site.installation.database
+        programme, put_back = a_quiet_week(site, issuer)
+        a_planned_run(database, programme)
+        first_forgotten_at = record_earlier(site, timedelta(hours=100))
+        site.write_log()
+        with database.reading() as tx:
+            last_sealed = tx.list(Journal)[0].recorded_at
+        put_back()
+        with database.transaction() as tx:
+            append(tx, imported_again())
+
+        imported = site.restored("--json", "--dry-run")
+        see(database, "worker")
+        seen = site.restored("--json", "--dry-run")
+        cut(site, "run.planned")
+        incomplete = site.restored("--json", "--dry-run", "--incomplete")
+
+        assert imported.json["forgotten_from"] == instant_text(last_sealed)
+        assert seen.json["forgotten_from"] == instant_text(first_forgotten_at)
+        assert incomplete.json["forgotten_from"] == instant_text(last_sealed)
+
+
+def cut(site: Site, event: str) -> None:
+    """The lines of this name are lost, and only the kept head tells that they were there."""
+    path = site.installation.settings.log
+    lines = path.read_bytes().splitlines(keepends=True)
+    lost = [orjson.loads(line) for line in lines if f'"event":"{event}"'.encode() in line]
+    path.write_bytes(b"".join(line for line in lines if f'"event":"{event}"'.encode() not in line))
+    kept = KeptHead.of(site.installation.settings, site.installation.broker.client)
+    kept.replace(Head(lost[-1]["seq"], lost[-1]["hash"]))
