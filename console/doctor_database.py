@@ -62,7 +62,7 @@ def login_check(found: Login) -> Check:
     if found.owns:
         return Check("database login", "warning", f"{found.name} owns the schema, or the server", hint)
     if found.may_change_vouchers:
-        hint = "a superuser runs deploy/postgresql/roles.sql again"
+        hint = "despensa db upgrade, as a member of despensa_owner: it gives every role its rights anew"
         return Check("database login", "warning", f"{found.name} may change vouchers", hint)
     return Check("database login", "ok", found.name)
 

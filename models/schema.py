@@ -8,10 +8,10 @@ to come, and on a newer one whose `code_floor` lets it. deploy/UPGRADING.md says
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from models import custody, deadlines
+from models import custody, deadlines, rights
 from models.errors import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, AnotherCommandAtWork, NoDatabase, RefusedByState
 from models.link_trouble import POSTGRESQL, find_trouble
 from models.sightings import SEEN_WITHIN_S, list_older
@@ -138,7 +138,8 @@ def upgrade(database: Database, *, contract: bool = False) -> tuple[str | None, 
 
     Stops before the first migration that contracts the schema, unless `contract`, or nobody can be at work: the
     database was empty. Each migration is a transaction of its own. Returns the migrations before and after; a newer
-    schema that this code works on stays as it is.
+    schema that this code works on stays as it is. Where PostgreSQL's roles have the schema, what it makes belongs to
+    the owner, and every role gets its rights anew.
 
     Raises AnotherCommandAtWork if another `db` command is running or a table was in use all the time, RefusedByState
     if somebody of an older release was seen lately, and NoDatabase if the database does not answer or was made by
@@ -154,14 +155,21 @@ def upgrade(database: Database, *, contract: bool = False) -> tuple[str | None, 
         return current, current
     try:
         with alone(database) as connection:
+            owner = database.dialect != "sqlite" and rights.become_owner(connection)
+            connection.commit()
             before = after = _revision_of(connection)
             for step in _steps_after(before):
                 if step.contracts and before is not None:
                     if not contract:
                         break
                     _refuse_older(database, step)
-                _apply(database, connection, step)
+                _patiently(
+                    database, connection, step.revision, partial(command.upgrade, _config(connection), step.revision)
+                )
                 after = step.revision
+            if owner:
+                _patiently(database, connection, "what the roles may do", partial(rights.give, connection))
+                connection.commit()
             with database.transaction() as tx:
                 custody.fill_place(tx)
     except OperationalError as error:
@@ -261,12 +269,12 @@ def _refuse_older(database: Database, step: Step) -> None:
         )
 
 
-def _apply(database: Database, connection: Connection, step: Step) -> None:
-    """One migration. Where a table is in use, those who want it pass between two tries, instead of queueing behind."""
+def _patiently(database: Database, connection: Connection, what: str, change: Callable[[], None]) -> None:
+    """One change. Where a table is in use, those who want it pass between two tries, instead of queueing behind."""
     pause = threading.Event()
     for _ in range(LOCK_TRIES):
         try:
-            command.upgrade(_config(connection), step.revision)
+            change()
         except OperationalError as error:
             connection.rollback()
             if describe(error)[1] not in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
@@ -275,7 +283,7 @@ def _apply(database: Database, connection: Connection, step: Step) -> None:
         else:
             return
     raise AnotherCommandAtWork(
-        f"{database.name} is in use: {step.revision} did not get its tables in {LOCK_TRIES} tries; "
+        f"{database.name} is in use: {what} did not get its tables in {LOCK_TRIES} tries; "
         "what was before it is done, and nothing of it",
         hint="wait for the long transaction (pg_stat_activity), a dump or a plan; then repeat: despensa db upgrade",
     )

@@ -33,12 +33,12 @@ class Site:
                 connection.execute(statement.encode())
 
     def apply_roles(self) -> None:
-        """What a superuser does before and after each upgrade."""
+        """What a superuser does once in a database."""
         self.run((FOLDER / "roles.sql").read_text())
 
-    def upgrade(self) -> None:
+    def upgrade(self, login: str = "ana_upgrades") -> None:
         """As whoever upgrades."""
-        database = Database(self.url("ana_upgrades"))
+        database = Database(self.url(login))
         schema.upgrade(database, contract=True)
         database.close()
 
@@ -53,7 +53,6 @@ def a_site(server: str, name: str) -> Iterator[Site]:
             site.apply_roles()
             site.run((FOLDER / "logins.sql").read_text())
             site.upgrade()
-            site.apply_roles()
             yield site
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

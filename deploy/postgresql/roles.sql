@@ -1,11 +1,13 @@
--- The roles of despensa on PostgreSQL 15 to 18, and what each may do. Changes nothing where it was run before.
+-- The roles of despensa on PostgreSQL 15 to 18, and a database that is theirs. Changes nothing where it was run before.
 --
--- A superuser runs it in despensa's own database, before the first `despensa db upgrade` and after every one:
+-- A superuser runs it in despensa's own database, once, before the first `despensa db upgrade`:
 --
 --     psql -v ON_ERROR_STOP=1 -d despensa -f deploy/postgresql/roles.sql
 --
+-- What the roles may do with each table, `db upgrade` gives them, at its end and every time (models/rights.py).
+--
 -- despensa_owner  owns the schema: `db upgrade`, `db restored`. Nobody's daily login.
--- despensa_work   services and operators: what a month and `db backup` need, and no more.
+-- despensa_work   services and operators: what a month needs, and no more.
 -- despensa_read   looks at runs, cases, notices and books, and not at families.
 --
 -- None of them can log in: logins.sql makes logins that are members.
@@ -56,61 +58,4 @@ BEGIN
                                                             AND d.deptype = 'e') LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO despensa_owner', each.name);
     END LOOP;
-END $$;
-
--- What a later migration makes is usable at once. Nothing of it can be deleted until it stands in the list below.
-ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public
-    GRANT SELECT, INSERT, UPDATE ON TABLES TO despensa_work;
-ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT SELECT ON TABLES TO despensa_read;
-ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT SELECT, USAGE ON SEQUENCES TO despensa_work;
-ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
-ALTER DEFAULT PRIVILEGES FOR ROLE despensa_owner IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO despensa_work;
-
--- What is there: everybody's rights are taken and given anew, in one transaction, so that a running month sees no gap.
--- A table that is not listed has what a later one gets.
-DO $$
-DECLARE
-    each RECORD;
-BEGIN
-    FOR each IN SELECT c.oid::regclass AS name, c.relkind,
-                       CASE WHEN c.relkind = 'v' THEN 'SELECT'
-                            ELSE COALESCE(work.may, 'SELECT, INSERT, UPDATE') END AS work_may,
-                       c.relname NOT IN ('household', 'enrolment') AS read_may
-                FROM pg_class c
-                LEFT JOIN (VALUES
-                    -- Facts are corrected by new ones.
-                    ('voucher', 'SELECT, INSERT'),
-                    ('transfer', 'SELECT, INSERT'),
-                    ('journal', 'SELECT, INSERT'),
-                    ('seal', 'SELECT, INSERT'),
-                    ('intent', 'SELECT, INSERT'),
-                    ('answer', 'SELECT, INSERT'),
-                    ('expected_slot', 'SELECT, INSERT'),
-                    -- A plan that was not released may be dropped; a trigger keeps the lines of one that was.
-                    ('disbursement', 'SELECT, INSERT, DELETE'),
-                    ('run_group', 'SELECT, INSERT, DELETE'),
-                    ('run_amount', 'SELECT, INSERT, DELETE'),
-                    ('batch', 'SELECT, INSERT, UPDATE, DELETE'),
-                    ('run', 'SELECT, INSERT, UPDATE, DELETE'),
-                    -- A programme may go back to our own ledger before its first run.
-                    ('issuer', 'SELECT, INSERT, UPDATE, DELETE'),
-                    -- One row each, which a migration made.
-                    ('journal_head', 'SELECT, UPDATE'),
-                    ('custody', 'SELECT, UPDATE'),
-                    -- Which code may work here is the owner's to say.
-                    ('code_floor', 'SELECT'),
-                    ('alembic_version', 'SELECT')
-                ) AS work (name, may) ON work.name = c.relname
-                WHERE c.relnamespace = 'public'::regnamespace AND c.relowner = 'despensa_owner'::regrole
-                  AND c.relkind IN ('r', 'p', 'v') LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, despensa_work, despensa_read', each.name);
-        EXECUTE format('GRANT %s ON %s TO despensa_work', each.work_may, each.name);
-        IF each.read_may THEN
-            EXECUTE format('GRANT SELECT ON %s TO despensa_read', each.name);
-        END IF;
-    END LOOP;
-    EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, despensa_work, despensa_read';
-    EXECUTE 'GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA public TO despensa_work';
-    EXECUTE 'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, despensa_work, despensa_read';
-    EXECUTE 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO despensa_work';
 END $$;

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import redis
 import typer
 from ruamel.yaml import YAML
+from sqlalchemy.engine import make_url
 
 from console.main import app
 from models.deadlines import SHUTDOWN_S, STOP_S
 from models.settings import PREFIX, read_settings
 from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
 from tests.commands import ROOT, despensa, running
+from tests.conftest import url_of
 from tests.container import IN_MEMORY
 from tests.installation import Installation
 from tests.servers import start_redis
@@ -281,3 +284,49 @@ def test_month_needs_no_more_of_redis_than_init_gives(
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
         assert nobody.ping()
+
+
+@pytest.mark.debian  # as root
+def test_service_works_in_the_order_in_which_the_containers_start(
+    postgresql: str, redis_url: str, tmp_path: Path
+) -> None:
+    """The roles and logins of an empty cluster, `migrate`, and then, with nothing between, what an operator does."""
+    run_init(tmp_path)
+    secrets = tmp_path / "secrets"
+
+    def url_for(secret: str) -> str:
+        login = urlsplit((secrets / secret).read_text().strip()).username
+        return make_url(url_of(postgresql, "compose")).set(username=login).render_as_string(hide_password=False)
+
+    def environment(secret: str) -> dict[str, str]:
+        home = tmp_path / "home"
+        return {
+            "DESPENSA_HOME": str(home), "DESPENSA_DATABASE_URL": url_for(secret), "DESPENSA_REDIS_URL": redis_url,
+            "DESPENSA_NAMESPACE": "compose",
+        }  # fmt: skip
+
+    with psycopg.connect(postgresql, autocommit=True) as server:
+        server.execute("CREATE DATABASE compose")
+        try:
+            with psycopg.connect(url_of(postgresql, "compose"), autocommit=True) as connection:
+                for script in (ROOT / "deploy/postgresql/roles.sql", secrets / "logins"):
+                    connection.execute(script.read_text().encode())
+            migrated = despensa(*SERVICES["migrate"]["command"], environment=environment("owner_database_url"))
+            service = environment("database_url")
+            done = [
+                despensa(*words, environment=service)
+                for words in (
+                    ("keys", "init"),
+                    ("import", str(ROOT / "deploy/programmes/northern-mexico"), "--dry-run"),
+                    ("import", str(ROOT / "deploy/programmes/northern-mexico")),
+                    ("run", "plan", "--cycle", "2026-12", "--location", TIJUANA),
+                    ("run", "discard", f"2026-12/{TIJUANA}", "--yes"),
+                )
+            ]
+        finally:
+            server.execute("DROP DATABASE compose WITH (FORCE)")
+            for login in re.findall(r"CREATE ROLE (\w+)", (secrets / "logins").read_text()):
+                server.execute(f"DROP ROLE IF EXISTS {login}")
+
+    assert migrated.code == 0, migrated.err
+    assert [each.code for each in done] == [0] * len(done), [each.err for each in done]

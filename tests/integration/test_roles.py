@@ -150,6 +150,7 @@ def test_who_works_cannot_get_around_the_ledger(site: Site, statement: str) -> N
     [
         "SELECT * FROM household",
         "SELECT * FROM enrolment",
+        "SELECT * FROM run_group",
         "INSERT INTO sighting (role, instance, seen_at) VALUES ('worker', 'x', now())",
         "UPDATE run SET state = 'paused'",
         "DELETE FROM issuer",
@@ -186,18 +187,67 @@ def test_login_that_is_no_member_does_not_come_in(site: Site) -> None:
         site.run("DROP ROLE stranger")
 
 
-def test_later_migration_is_usable_at_once_and_roles_may_be_applied_again(own_site: Site) -> None:
-    """The month goes on with the old logins while somebody upgrades, and nobody has to grant anything meanwhile."""
+def test_later_migration_is_usable_at_once_and_the_upgrade_gives_the_rest(own_site: Site) -> None:
+    """The month goes on with the old logins while somebody upgrades. Who only looks waits until it is sure who may."""
     own_site.run("CREATE TABLE later (id BIGINT PRIMARY KEY, note TEXT)", login="ana_upgrades")
     use = "INSERT INTO later (id, note) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET note = 'b'; SELECT * FROM later"
 
     own_site.run(use, login="despensa_service")
-    own_site.run("SELECT * FROM later", login="despensa_report")
-    own_site.apply_roles()
+    before = refused(own_site, "despensa_report", "SELECT * FROM later")
+    own_site.upgrade()
     own_site.run(use, login="despensa_service")
+    own_site.run("SELECT * FROM later", login="despensa_report")
 
+    assert before == "42501"
     assert refused(own_site, "despensa_service", "DROP TABLE later") == "42501"
     assert refused(own_site, "despensa_report", WRITES, "UPDATE later SET note = ''") == "42501"
+
+
+def test_family_tables_are_never_open_to_who_only_looks(own_site: Site) -> None:
+    """Not between the migration that makes one and the end of the upgrade either: it may be broken off there."""
+    made = "ALTER TABLE household RENAME TO household_old; CREATE TABLE household (id BIGINT)"
+
+    own_site.run(made, login="ana_upgrades")
+
+    assert refused(own_site, "despensa_report", "SELECT * FROM household") == "42501"
+
+
+def test_upgrade_alone_gives_the_roles_what_they_need(own_site: Site) -> None:
+    """Whatever somebody took or gave by hand: a superuser has nothing to do after an upgrade."""
+    own_site.run("GRANT ALL ON voucher, household, code_floor TO PUBLIC, despensa_work, despensa_read")
+    own_site.run("REVOKE ALL ON run, journal, journal_id_seq FROM despensa_work")
+
+    own_site.upgrade()
+
+    for role in ROLES:
+        assert granted_by(own_site, role) == published(role)
+    own_site.run("SELECT nextval(pg_get_serial_sequence('journal', 'id'))", login="despensa_service")
+
+
+@pytest.mark.parametrize("login", ["ana_upgrades", "postgres"])
+def test_whoever_upgrades_makes_what_the_owner_owns(own_site: Site, login: str) -> None:
+    """A member that says nothing of its role when it logs in, and the superuser: what they make is not theirs."""
+    own_site.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public", "ALTER ROLE ana_upgrades RESET role")
+    try:
+        own_site.apply_roles()
+        own_site.upgrade(login)
+    finally:
+        own_site.run("ALTER ROLE ana_upgrades SET role = 'despensa_owner'")
+
+    with psycopg.connect(own_site.admin) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert owners == [("despensa_owner",)]
+    assert granted_by(own_site, "despensa_work") == published("despensa_work")
+
+
+def test_who_only_works_gives_nobody_anything(own_site: Site) -> None:
+    own_site.run("REVOKE INSERT ON voucher FROM despensa_work")
+
+    own_site.upgrade("ana")
+
+    assert granted_by(own_site, "despensa_work")["voucher"] == {"SELECT"}
 
 
 def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Site) -> None:
@@ -205,6 +255,7 @@ def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Sit
     own_site.run("CREATE TABLE old (id BIGSERIAL PRIMARY KEY); CREATE VIEW older AS SELECT id FROM old")
 
     own_site.apply_roles()
+    own_site.upgrade()
 
     own_site.run("INSERT INTO old DEFAULT VALUES; SELECT * FROM older", login="ana")
     own_site.run("ALTER TABLE old ADD COLUMN note TEXT; DROP VIEW older; DROP TABLE old", login="ana_upgrades")
@@ -267,7 +318,7 @@ def test_check_says_who_could_take_the_guards_away(
     assert re.search(r"^ok +database TLS +the database is on this host$", outcome.stdout, re.MULTILINE)
 
 
-def test_check_says_where_roles_were_not_applied_after_the_first_upgrade(
+def test_check_says_where_who_works_has_too_many_rights(
     own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_site.run("GRANT UPDATE ON voucher TO despensa_work")
@@ -296,6 +347,11 @@ def test_check_wants_tls_to_another_host(encrypted: bool, verified: bool, other_
 @pytest.mark.parametrize("role", ROLES)
 def test_published_matrix_is_what_the_server_grants(site: Site, role: str) -> None:
     """Cell by cell: every table that is there, and no other."""
+    assert published(role) == granted_by(site, role)
+
+
+def granted_by(site: Site, role: str) -> dict[str, set[str]]:
+    """What the server lets a role do with each table."""
     with psycopg.connect(site.admin) as connection:
         rows = connection.execute(
             "SELECT c.relname, v FROM pg_class c CROSS JOIN unnest(%s::text[]) AS v "
@@ -306,9 +362,7 @@ def test_published_matrix_is_what_the_server_grants(site: Site, role: str) -> No
         tables = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
         ).fetchall()
-    granted = {name: {verb for table, verb in rows if table == name} for (name,) in tables}
-
-    assert published(role) == granted
+    return {name: {verb for table, verb in rows if table == name} for (name,) in tables}
 
 
 def published(role: str) -> dict[str, set[str]]:
