@@ -13,7 +13,9 @@ from models.storage import Database
 from tests.conftest import url_of
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "postgresql"
-LOGINS = ("despensa_service", "ana", "bruno", "ana_upgrades", "despensa_report")
+LOGINS = ("despensa_service", "ana", "bruno", "ana_upgrades", "despensa_report", "despensa_backup")
+
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +77,18 @@ def a_copy(server: str, name: str, of: Site) -> Iterator[Site]:
             yield site
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def granted_by(site: Site, role: str) -> dict[str, set[str]]:
+    """What the server lets a role do with each table."""
+    with psycopg.connect(site.admin) as connection:
+        rows = connection.execute(
+            "SELECT c.relname, v FROM pg_class c CROSS JOIN unnest(%s::text[]) AS v "
+            "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') "
+            "AND has_table_privilege(%s, c.oid, v)",
+            [list(VERBS), role],
+        ).fetchall()
+        tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
+        ).fetchall()
+    return {name: {verb for table, verb in rows if table == name} for (name,) in tables}

@@ -16,3 +16,7 @@ ALTER ROLE ana_upgrades SET role = 'despensa_owner';
 -- Who only looks.
 CREATE ROLE despensa_report LOGIN CONNECTION LIMIT 10 IN ROLE despensa_read;
 ALTER ROLE despensa_report SET default_transaction_read_only = on;
+
+-- Who makes backups: reads everything, families too, and writes nothing.
+CREATE ROLE despensa_backup LOGIN CONNECTION LIMIT 5 IN ROLE despensa_read, pg_read_all_data;
+ALTER ROLE despensa_backup SET default_transaction_read_only = on;

@@ -14,7 +14,6 @@ from console.config import app as config_app
 from console.doctor_database import encryption_check
 from console.run import app as run_app
 from console.store import app as store_app
-from models.backup import save
 from models.calendar import local_cycle, zone
 from models.keys import init_keys
 from models.server import Login
@@ -25,11 +24,9 @@ from tests.command_line import CommandLine
 from tests.commands import despensa, running
 from tests.fakes import FakeStore
 from tests.ledger import assert_books_agree
-from tests.roles import Site, a_copy, a_site
-from tests.servers import postgresql_programs
+from tests.roles import Site, a_copy, a_site, granted_by
 
 PAGE = Path(__file__).parents[2] / "deploy" / "SECURITY.md"
-VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 ROLES = ("despensa_work", "despensa_read")
 #: A login that only reads says so of itself; it may take that back.
 WRITES = "SET default_transaction_read_only = off"
@@ -261,17 +258,6 @@ def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Sit
     own_site.run("ALTER TABLE old ADD COLUMN note TEXT; DROP VIEW older; DROP TABLE old", login="ana_upgrades")
 
 
-def test_service_backs_up_without_owning_anything(
-    own_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers_from: str
-) -> None:
-    monkeypatch.setenv("PATH", str(postgresql_programs(servers_from)), prepend=":")
-
-    with database_of(own_site, "despensa_service") as database:
-        saved = save(database, tmp_path, now=datetime.now(UTC))
-
-    assert saved.path.stat().st_size > 0
-
-
 def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) -> None:
     """Without them PostgreSQL believes a table empty, and compares every row with every other."""
     with database_of(own_site, "despensa_service") as database:
@@ -348,21 +334,6 @@ def test_check_wants_tls_to_another_host(encrypted: bool, verified: bool, other_
 def test_published_matrix_is_what_the_server_grants(site: Site, role: str) -> None:
     """Cell by cell: every table that is there, and no other."""
     assert published(role) == granted_by(site, role)
-
-
-def granted_by(site: Site, role: str) -> dict[str, set[str]]:
-    """What the server lets a role do with each table."""
-    with psycopg.connect(site.admin) as connection:
-        rows = connection.execute(
-            "SELECT c.relname, v FROM pg_class c CROSS JOIN unnest(%s::text[]) AS v "
-            "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') "
-            "AND has_table_privilege(%s, c.oid, v)",
-            [list(VERBS), role],
-        ).fetchall()
-        tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
-        ).fetchall()
-    return {name: {verb for table, verb in rows if table == name} for (name,) in tables}
 
 
 def published(role: str) -> dict[str, set[str]]:
