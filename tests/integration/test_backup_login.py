@@ -122,3 +122,13 @@ def test_backup_as_a_service_is_refused(site: Site, tmp_path: Path) -> None:
 def test_who_makes_backups_writes_nothing(site: Site, statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         site.run("SET default_transaction_read_only = off", statement, login="despensa_backup")
+
+
+def test_large_object_of_somebody_does_not_stop_the_backup(site: Site, postgresql: str, tmp_path: Path) -> None:
+    """Everybody may make one, and who makes backups may not read it; despensa has none."""
+    site.run("SELECT lo_create(0)", login="ana")
+
+    saved = backup_of(site, tmp_path)
+
+    with restored(postgresql, saved) as new:
+        new.run("SELECT 1 FROM run", login="despensa_service")
