@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import sys
 from typing import Any
@@ -88,6 +89,8 @@ app.add_typer(logs.app, name="logs", cls=Group)
 def main() -> None:
     """Run one command. Prints what failed, and what mends it; a traceback only with --debug."""
     debug = "--debug" in sys.argv
+    # A core dump would hold keys and families. Worker processes inherit it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Whoever stops a service, or a timer's command, means what Ctrl-C means: finish what is held, then end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -75,7 +75,7 @@ def test_service_can_do_no_more_than_it_must(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert USERS.fullmatch(service["user"]), "a number, and not root"
     assert any(each.startswith(f"{IN_MEMORY}:") for each in service["tmpfs"])
-    assert service["mem_limit"] and service["pids_limit"]
+    assert service["mem_limit"] and service["pids_limit"] and service["ulimits"] == {"core": 0}
     assert "privileged" not in service and "/var/run/docker.sock" not in str(service)
 
 

@@ -1,6 +1,8 @@
 """The command's last line of defence: no traceback, no text of an error that may hold a family. And its help."""
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from console.examples import EXAMPLES
 from console.main import Group, Root, app
 from models.errors import Exit
 from tests.command_line import parsed_by
+from tests.commands import ROOT
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,27 @@ def test_unexpected_error_is_told_by_its_type(error: Exception, code: Exit, said
     assert told.exit_code == code
     assert said in str(told)
     assert "SECRET" not in f"{told} {told.hint}"
+
+
+#: Begun where whoever starts it allows core dumps.
+DUMPING = """
+import resource, sys
+from console.main import main
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+sys.argv = ["despensa", "--help"]
+try:
+    main()
+finally:
+    print("core", resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+def test_no_core_of_a_command_is_dumped() -> None:
+    """It would hold keys and families, on whatever disk it lands."""
+    ended = subprocess.run([sys.executable, "-c", DUMPING], cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert ended.stdout.splitlines()[-1] == "core (0, 0)"
 
 
 @pytest.mark.parametrize("group", ["", "config", "db", "keys", "run", "voucher", "store", "simulate", "logs"])
