@@ -70,6 +70,7 @@ def unit_root(root: Path, folder: Path = FOLDER) -> Path:
         place = units / f"despensa-{name}.service.d"
         place.mkdir()
         shutil.copy(folder / "servers.conf", place)
+    shutil.copy(folder / "keys.conf", units / "despensa-worker@.service.d")
     for program in (PROGRAM, "/opt/despensa/deploy/systemd/tell-failure"):
         path = root / program.lstrip("/")
         path.parent.mkdir(parents=True)

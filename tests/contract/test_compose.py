@@ -157,6 +157,10 @@ def test_dashboard_sees_the_log_and_neither_database_nor_redis() -> None:
     assert COMPOSE["networks"]["backend"] == {"internal": True}
 
 
+def test_keys_are_shown_to_whoever_derives_something_from_them() -> None:
+    assert {name for name in SERVICES if "./secrets/keys" in mounts_of(name).values()} == {"worker", "operator"}
+
+
 def test_only_the_loopback_is_published() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 

@@ -179,6 +179,17 @@ def test_settings_are_real_and_hold_no_secret() -> None:
     assert not any("://" in value for value in given.values())
 
 
+def test_keys_are_shown_to_workers_alone(root: Path) -> None:
+    """Nobody else derives a PIN or a signature; whoever breaks into a scheduler finds none."""
+    holders = {path.parent.name for path in (root / "etc/systemd/system").rglob("*") if ".key" in _text(path)}
+
+    assert holders == {"despensa-worker@.service.d"}
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
 def test_run_start_fails_by_its_failures_alone() -> None:
     assert read_unit("despensa-run.service").codes("SuccessExitStatus") == NO_FAILURE
     assert not read_unit("despensa-run.service").all("Restart")  # the timer comes again
