@@ -77,7 +77,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "worker": ("despensa worker", "despensa worker --processes 4 --threads 8"),
     "scheduler": (
         "despensa scheduler",
-        "despensa scheduler --once",
+        "despensa scheduler --once --log-file /var/log/despensa/scheduler.jsonl",
         "despensa scheduler --log-file /var/log/despensa/scheduler.jsonl",
     ),
     "simulate": ("despensa simulate stores", "despensa simulate issuer"),
