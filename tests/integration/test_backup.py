@@ -223,14 +223,19 @@ def test_comparison_releases_a_database_that_nobody_had_marked(
     installation.ticker().work()
 
 
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [(Head(1, "a" * 64), Exit.BOOKS_DISAGREE), (Head(999, "a" * 64), Exit.MISUSED)],
+    ids=["of a rehearsal in the same home folder", "forged, beyond all logs"],
+)
 def test_head_of_another_database_holds_this_one_until_it_is_deleted(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, head: Head, code: Exit
 ) -> None:
-    """Of a rehearsal in the same home folder. No log can tell it from what was forgotten: a person must."""
+    """As the runbook goes on. No log can tell it from what was forgotten: a person must."""
     settings, command_line = installation.settings, CommandLine(monkeypatch, installation.environment)
     families(installation.database, a_programme(installation.database), 1, location=TIJUANA)
     installation.ticker().tick()
-    KeptHead.of(settings, installation.broker.client).replace(Head(1, "a" * 64))
+    KeptHead.of(settings, installation.broker.client).replace(head)
     with pytest.raises(Restored):
         installation.ticker().tick()
     refused = command_line.run(app, "restored", settings.log, "--yes")
@@ -239,7 +244,7 @@ def test_head_of_another_database_holds_this_one_until_it_is_deleted(
 
     outcome = command_line.run(app, "restored", settings.log, "--yes")
 
-    assert refused.code == Exit.BOOKS_DISAGREE
+    assert refused.code == code
     assert outcome.code == Exit.DONE, outcome.stderr
     assert installation.ticker().tick().errors == []
 
