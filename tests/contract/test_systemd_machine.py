@@ -3,11 +3,12 @@
 import re
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+import psycopg
 import pytest
 from sqlalchemy import update
 
@@ -44,6 +45,13 @@ def commands(heading: str) -> str:
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert blocks, heading
     return "".join(blocks)
+
+
+def function(name: str) -> str:
+    """A shell function that README.md gives."""
+    found = re.search(rf"^{name}\(\) \(.*?^\)\n", (FOLDER / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    return found[0]
 
 
 @pytest.fixture
@@ -155,6 +163,40 @@ def test_month_is_credited_by_services_that_are_shut_in(
     assert machine.do("systemctl list-units --all --no-legend 'despensa*'") == ""
     assert "despensa" not in machine.do("ls -R /etc/systemd")
     assert _owners(machine) == {"despensa 600"}
+
+
+def test_person_works_under_a_login_of_their_own(
+    machine: Machine, distributed: Mapping[str, int], postgresql_database: Database, store: FakeStore
+) -> None:
+    """What is written belongs to the services, so that they find it; what was shown of the secrets is gone."""
+    assert distributed
+    despensa_as = function("despensa_as")
+    enrol(postgresql_database, store)
+    url = machine.do("cat /etc/despensa/database_url")
+    with _login(postgresql_database, "ana"):
+        machine.write("/etc/despensa/logins/ana", re.sub("//[^@]*@", "//ana@", url), mode="600")
+
+        checked = machine.do(f"{despensa_as}despensa_as ana config check")
+        machine.do(f"{despensa_as}despensa_as ana scheduler --once --log-file /var/log/despensa/scheduler.jsonl")
+        refused = machine.run(f"{despensa_as}despensa_as ana run status NONSENSE")
+
+    assert "//ana@" in checked
+    assert refused.code == Exit.MISUSED, refused.out + refused.err
+    assert "run.released" in _events(machine, "scheduler")
+    assert (machine.state / "journal-head").exists()
+    assert _owners(machine) == {"despensa 600"}
+    assert machine.do("find /tmp -mindepth 1 -user root -name 'tmp.*'") == ""
+
+
+@contextmanager
+def _login(database: Database, name: str) -> Iterator[None]:
+    with psycopg.connect(database.url.set(drivername="postgresql").render_as_string(hide_password=False)) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN SUPERUSER")
+        connection.commit()
+        try:
+            yield
+        finally:
+            connection.execute(f"DROP ROLE {name}")
 
 
 def test_month_is_credited_by_the_timer_alone(machine: Machine, embedded: Database, store: FakeStore) -> None:
