@@ -12,7 +12,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "db": ("despensa db upgrade", "despensa db check", "despensa db backup /srv/backup"),
     "db upgrade": ("despensa db upgrade", "despensa db upgrade --contract"),
     "db check": ("despensa db check --json",),
-    "db backup": ("despensa db backup /srv/backup", "despensa db backup /srv/backup --keep 14 --json"),
+    "db backup": ("despensa db backup /srv/backup", "despensa db backup /srv/backup --keep 30 --json"),
     "db restored": (
         "despensa db restored /var/log/despensa/*.jsonl* --dry-run",
         "despensa db restored /var/log/despensa/*.jsonl*",

@@ -1,5 +1,6 @@
 """What pages tell a person to run does what they say, as it is typed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,13 @@ def test_scheduler_that_a_person_runs_once_writes_into_the_log(page: Path) -> No
     told = page.read_text().split("despensa scheduler --once")[1:]
 
     assert [each[:40] for each in told if not each.startswith(" --log-file ")] == []
+
+
+def test_backups_are_kept_as_long_everywhere_and_logs_longer() -> None:
+    """`db restored` needs every line since the backup: pages, units and manifests must agree on how old that is."""
+    texts = [path.read_text() for path in (ROOT / "deploy").rglob("*") if path.suffix in {".md", ".yaml", ".service"}]
+    kept = {int(found) for text in texts for found in re.findall(r'db[ ,]+backup\b.*--keep[ ,"]+(\d+)', text)}
+    (log_days,) = re.findall(r"(?m)^ *maxage (\d+)$", (ROOT / "deploy/logrotate/despensa").read_text())
+
+    assert len(kept) == 1
+    assert int(log_days) > max(kept)
