@@ -131,13 +131,20 @@ SELECT DISTINCT file FROM line WHERE seq = $seq ORDER BY file LIMIT 5
 """
 
 LIST_GAPS = """
--- list_gaps: places between the first and the last that no line fills, and that no restore has voided
-SELECT seq + 1, next_seq - 1
-FROM (SELECT seq, LEAD(seq) OVER (ORDER BY seq) AS next_seq FROM (SELECT UNNEST(seqs) AS seq FROM counted))
-WHERE next_seq > seq + 1
-  AND NOT EXISTS (FROM sealed r WHERE r.event = 'database.restored'
-                  AND seq + 1 > r.kept_seq AND next_seq - 1 <= r.forgotten_seq)
-ORDER BY seq LIMIT $limit
+-- list_gaps: places between the first and the last that no line fills, and that restores have not voided together: the
+-- first one behind a void is void itself, or shows the gap
+WITH gap AS (SELECT seq + 1 AS first_seq, next_seq - 1 AS last_seq
+             FROM (SELECT seq, LEAD(seq) OVER (ORDER BY seq) AS next_seq
+                   FROM (SELECT UNNEST(seqs) AS seq FROM counted))
+             WHERE next_seq > seq + 1),
+     void AS (SELECT kept_seq, forgotten_seq FROM sealed WHERE event = 'database.restored'),
+     place AS (SELECT first_seq AS seq, first_seq, last_seq FROM gap
+               UNION ALL
+               SELECT forgotten_seq + 1, first_seq, last_seq FROM gap, void
+               WHERE forgotten_seq + 1 BETWEEN first_seq AND last_seq)
+SELECT DISTINCT first_seq, last_seq FROM place
+WHERE NOT EXISTS (FROM void WHERE place.seq > void.kept_seq AND place.seq <= void.forgotten_seq)
+ORDER BY first_seq LIMIT $limit
 """
 
 GET_SPAN = """

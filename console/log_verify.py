@@ -20,7 +20,7 @@ import orjson
 from console.log_hosts import RollCall
 from models.errors import NotFound, RefusedInput
 from models.journal import GENESIS, hash_of_line
-from models.restores import RESTORED, Restore, is_void, list_restores
+from models.restores import RESTORED, Restore, are_void, is_void, list_restores
 from models.storage import Query, Tx
 
 Line = dict[str, int | str | bool | None]
@@ -134,7 +134,7 @@ class Verification:
     broken: int = 0  #: faults that are more than a missing place
     torn: list[Place] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
-    void_gaps: list[Gap] = field(default_factory=list)  #: of which a restore has voided every place: no fault
+    void_gaps: list[Gap] = field(default_factory=list)  #: of which restores have voided every place: no fault
     restores: list[Restore] = field(default_factory=list)  #: that the lines tell of, in the order of their places
     lost_heads: list[str] = field(default_factory=list)  #: hashes that somebody kept, and no line has
     roll_call: RollCall = field(default_factory=RollCall)
@@ -151,7 +151,7 @@ class Verification:
 
     def is_forgotten(self, gap: Gap) -> bool:
         """Whether all its places are void: what is missing there counts nowhere."""
-        return any(restore.voids(gap.first_seq) and restore.voids(gap.last_seq) for restore in self.restores)
+        return are_void(gap.first_seq, gap.last_seq, self.restores)
 
     def add(self, sealed: Sealed, reason: str, *, missing: bool = False) -> None:
         """Remember a fault, if there are not too many. `missing`: only the place before it is not there."""

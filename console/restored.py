@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.entry import confirm, echo, echo_json, note, shown
-from console.log_verify import Gap, Verification, read_lines, verify
+from console.log_verify import Gap, Line, Verification, read_lines, verify
 from models.custody import find_reason
 from models.errors import BooksDisagree, Exit, RefusedInput
 from models.forgotten import Forgotten, RunForgotten, Told
-from models.journal import GENESIS
+from models.journal import GENESIS, hash_of_line
 from models.kept_head import Head, KeptHead
 from models.restores import Restore, list_restores
 from models.storage import Database, Query, Tx
@@ -40,6 +40,21 @@ class Backup:
     hash: str
     restores: list[Restore]
 
+    @property
+    def is_end_of_restore(self) -> bool:
+        """Whether it ends where a restore has left out what was lost: no file need have that place, or the ones before.
+
+        So it is until the next seal, also in a backup that was made by then.
+        """
+        return self._ends(self.restores)
+
+    def is_told_by(self, found: Verification) -> bool:
+        """Whether a file tells of that restore: then the files are this database's."""
+        return self._ends(found.restores)
+
+    def _ends(self, restores: Sequence[Restore]) -> bool:
+        return any((each.forgotten_seq, each.forgotten_hash) == (self.seq, self.hash) for each in restores)
+
 
 def go_on(
     database: Database, files: Sequence[Path], *, kept: KeptHead, dry_run: bool, incomplete: bool, yes: bool,
@@ -59,7 +74,7 @@ def go_on(
         return Exit.DONE
     _require_same(head, found, files, heads)
     places = _places(head, found, heads)
-    if places.missing and not incomplete:
+    if (places.missing or found.last_seq < head.seq) and not incomplete:
         _refuse_missing(head, found, places)
     forgotten = _read(files, places)
     if places.last_seq == head.seq and not reason:
@@ -99,7 +114,8 @@ def _require_same(head: Backup, found: Verification, files: Sequence[Path], head
         if _hash_at(files, kept.seq) not in ("", kept.hash):
             raise BooksDisagree(
                 f"the head that was kept outside the database, seq {kept.seq}, is another line in these files",
-                hint="are they another installation's? keep both, and look: despensa logs verify FILE… --head HASH",
+                hint="DESPENSA_HEAD_FILE of this host may be old: deploy/RUNBOOK.md, A database that was restored; or "
+                "the files are another installation's: keep both, and look: despensa logs verify FILE… --head HASH",
             )
     for each in found.restores:
         if each.voids(head.seq) and each not in head.restores:
@@ -108,36 +124,62 @@ def _require_same(head: Backup, found: Verification, files: Sequence[Path], head
                 f"(after {each.kept_seq}, up to {each.forgotten_seq}): others may have been paid instead",
                 hint="restore a backup that was made before or after it",
             )
-    if head.seq > found.last_seq:
+    if head.seq > found.last_seq and not head.is_end_of_restore:
         raise RefusedInput(
             f"the files end at seq {found.last_seq}, before the database does at {head.seq}",
             hint=f"add the newest files; what none has: despensa logs emit --from {found.last_seq + 1} > FILE",
         )
-    if head.seq and _hash_at(files, head.seq) != head.hash:
+    if 0 < head.seq <= found.last_seq:
+        _require_last_line(head, found, files)
+
+
+def _require_last_line(head: Backup, found: Verification, files: Sequence[Path]) -> None:
+    """It is in the files; or the one behind is, whose hash proves it; or they tell of the restore that ended there."""
+    last, behind = _line_at(files, head.seq), _line_at(files, head.seq + 1)
+    if last is None and behind is None and not head.is_told_by(found):
+        raise RefusedInput(
+            f"no file holds the database's last line, seq {head.seq}, nor the one behind it: nothing shows that they "
+            "are this database's",
+            hint=f"add the file that holds seq {head.seq}; the database has it, too: despensa logs emit "
+            f"--from {head.seq} > FILE",
+        )
+    same = last is None or last["hash"] == head.hash
+    if not same or (last is None and behind is not None and hash_of_line(head.hash, behind) != behind["hash"]):
         raise BooksDisagree(
-            f"no line of these files is the database's last one, seq {head.seq}: they are another installation's, or "
-            "the backup went on by itself",
-            hint="add every file since the backup was made; if they are all there, restore the backup once more",
+            f"the database's last line, seq {head.seq}, is another one in these files: they are another "
+            "installation's, or the backup went on by itself",
+            hint="find the right files; if they are this database's, restore the backup once more",
         )
 
 
 def _hash_at(files: Sequence[Path], seq: int) -> str:
+    line = _line_at(files, seq)
+    return "" if line is None else str(line["hash"])
+
+
+def _line_at(files: Sequence[Path], seq: int) -> Line | None:
     for path in files:
         for _, line in read_lines(path):
             if line.get("seq") == seq:
-                return str(line["hash"])
-    return ""
+                return line
+    return None
 
 
 def _places(head: Backup, found: Verification, heads: Sequence[Head]) -> Places:
     """Up to the furthest place that a file holds, or that was kept outside."""
     furthest = max(heads, key=lambda each: each.seq, default=Head(0, GENESIS))
-    missing = sum(gap.last_seq - gap.first_seq + 1 for gap in _gaps(head, found))
-    if head.seq == 0 and found.first_seq > 1:
-        missing += found.first_seq - 1
-    if furthest.seq > found.last_seq:
-        return Places(head.seq, head.hash, furthest.seq, furthest.hash, missing + furthest.seq - found.last_seq)
-    return Places(head.seq, head.hash, found.last_seq or head.seq, found.hash if found.lines else head.hash, missing)
+    missing = sum(gap.last_seq - gap.first_seq + 1 for gap in _gaps(head, found)) + _missing_before(head, found)
+    if furthest.seq > max(found.last_seq, head.seq):
+        missing += furthest.seq - max(found.last_seq, head.seq)
+        return Places(head.seq, head.hash, furthest.seq, furthest.hash, missing)
+    if found.last_seq <= head.seq:
+        return Places(head.seq, head.hash, head.seq, head.hash, missing)
+    return Places(head.seq, head.hash, found.last_seq, found.hash, missing)
+
+
+def _missing_before(head: Backup, found: Verification) -> int:
+    """Places between the database's last one and the first line of the files."""
+    return max(0, found.first_seq - head.seq - 1)
 
 
 def _gaps(head: Backup, found: Verification) -> list[Gap]:
@@ -149,10 +191,13 @@ def _gaps(head: Backup, found: Verification) -> list[Gap]:
 
 def _refuse_missing(head: Backup, found: Verification, places: Places) -> None:
     gaps = [str(gap) for gap in _gaps(head, found)]
-    if head.seq == 0 and found.first_seq > 1:
-        gaps.insert(0, f"seq 1 to {found.first_seq - 1}, before the first line of these files")
-    if places.last_seq > found.last_seq:
-        gaps.append(f"seq {found.last_seq + 1} to {places.last_seq}: the head that was kept is beyond these files")
+    if _missing_before(head, found):
+        gaps.insert(0, f"seq {head.seq + 1} to {found.first_seq - 1}, before the first line of these files")
+    last_seq = max(found.last_seq, head.seq)
+    if places.last_seq > last_seq:
+        gaps.append(f"seq {last_seq + 1} to {places.last_seq}: the head that was kept is beyond these files")
+    if not gaps:
+        gaps = [f"they end at seq {found.last_seq}, and an earlier restore left out what was lost up to {head.seq}"]
     told = "".join(f"\n  {shown(gap)}" for gap in gaps)
     raise RefusedInput(
         f"{places.missing} lines since the backup are in none of these files:{told}",

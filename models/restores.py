@@ -47,6 +47,15 @@ def is_void(seq: int, restores: Iterable[Restore]) -> bool:
     return any(restore.voids(seq) for restore in restores)
 
 
+def are_void(first_seq: int, last_seq: int, restores: Iterable[Restore]) -> bool:
+    """Whether these restores together void every place from the one to the other."""
+    seq = first_seq
+    for restore in sorted(restores, key=lambda each: each.kept_seq):
+        if restore.voids(seq):
+            seq = restore.forgotten_seq + 1
+    return seq > last_seq
+
+
 def list_restores(tx: Tx) -> list[Restore]:
     """Every restore that this database knows, oldest first."""
     return [Restore.of(orjson.loads(row.fields)) for row in tx.all(LIST_RESTORES)]

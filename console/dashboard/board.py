@@ -8,7 +8,7 @@ from console.dashboard.follow import Follower
 from console.dashboard.lines import Foreign, Line, Torn, parse
 from console.dashboard.told import Told
 from console.dashboard.traffic import Traffic
-from models.restores import RESTORED, Restore, is_void
+from models.restores import RESTORED, Restore, are_void, is_void
 
 
 class Board:
@@ -26,8 +26,8 @@ class Board:
         self._taken_seq = 0
 
     def is_forgotten(self, first_seq: int, last_seq: int) -> bool:
-        """Whether a restored backup has voided all these places: what is missing there counts nowhere."""
-        return any(restore.voids(first_seq) and restore.voids(last_seq) for _, restore in self.restored.values())
+        """Whether restored backups have voided all these places: what is missing there counts nowhere."""
+        return are_void(first_seq, last_seq, [restore for _, restore in self.restored.values()])
 
     def keep_up(self) -> None:
         """Catch up, whatever stands in the files: who looks must see that nothing was read, not what was long ago."""

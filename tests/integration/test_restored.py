@@ -444,3 +444,118 @@ def test_log_is_emitted_again_over_what_was_forgotten(site: Site, tmp_path: Path
     with database.reading() as tx:
         (restore,) = list_restores(tx)
     assert written == [*range(1, restore.kept_seq + 1), forgotten + 1]
+
+
+def test_database_held_again_before_anything_was_sealed_goes_on_once_more(site: Site) -> None:
+    """Another host's head was further, or it was moved once more: no line can have the place where it ends."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    put_back()
+    last_seq = verify([site.installation.settings.log]).last_seq
+    kept = KeptHead.of(site.installation.settings, site.installation.broker.client)
+    kept.replace(Head(last_seq + 2, "a" * 64))
+    assert site.restored("--incomplete").error is None
+
+    kept.replace(Head(last_seq + 5, "b" * 64))
+    refused = site.restored()
+    further = site.restored("--incomplete", "--json")
+    with database.transaction() as tx:
+        hold(tx, "it was moved")
+    refused_too = site.restored()
+    moved = site.restored("--incomplete", "--json")
+    site.act(resume, run)
+    site.credit(run)
+
+    assert (refused.code, refused_too.code) == (Exit.MISUSED, Exit.MISUSED)
+    assert f"seq {last_seq + 3} to {last_seq + 5}: the head that was kept is beyond" in str(refused.error)
+    assert (further.json["missing"], further.json["forgotten_seq"]) == (3, last_seq + 5)
+    assert (moved.json["missing"], moved.json["forgotten_seq"]) == (0, last_seq + 5)
+    site.assert_log_equals_database()
+
+
+def test_backup_of_before_the_first_seal_after_lost_lines_is_known_by_the_files(site: Site) -> None:
+    """Its last place is in no line; but the line behind it is proven, or the files tell of that restore."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    site.write_log()
+    first = site.backup()
+    first()
+    path = site.installation.settings.log
+    last_seq = verify([path]).last_seq
+    kept = KeptHead.of(site.installation.settings, site.installation.broker.client)
+    kept.replace(Head(last_seq + 2, "a" * 64))
+    assert site.restored("--incomplete").error is None
+    put_back = site.backup()
+    site.act(resume, run)
+    site.credit(run)
+    site.write_log()
+    put_back()
+    whole = path.read_bytes()
+
+    outcome = site.restored("--json", "--dry-run")
+    path.write_bytes(b"".join(line for line in whole.splitlines(True) if f'"seq":{last_seq + 3},'.encode() not in line))
+    lacking = site.restored("--json", "--dry-run")
+    path.write_bytes(whole)
+    done = site.restored()
+    site.act(resume, run)
+    site.credit(run)
+
+    assert (outcome.json["missing"], outcome.json["kept_seq"]) == (0, last_seq + 2)
+    assert lacking.code == Exit.MISUSED
+    assert done.error is None
+    site.assert_log_equals_database()
+
+
+def test_files_that_begin_right_behind_the_backup_are_proven_by_it(site: Site, tmp_path: Path) -> None:
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    run = a_released_run(database, programme)
+    site.write_log()
+    kept_seq = verify([site.installation.settings.log]).last_seq
+    put_back = site.backup()
+    site.credit(run)
+    site.write_log()
+    put_back()
+    lines = site.installation.settings.log.read_bytes().splitlines(keepends=True)
+    since, later, changed = (tmp_path / f"{name}.jsonl" for name in ("since", "later", "changed"))
+    behind = next(line for line in lines if f'"seq":{kept_seq + 1},'.encode() in line)
+    since.write_bytes(b"".join(lines[lines.index(behind) :]))
+    later.write_bytes(b"".join(lines[lines.index(behind) + 1 :]))
+    changed.write_bytes(since.read_bytes().replace(b'"credited":10', b'"credited":11', 1))
+
+    proven = site.restored("--json", "--dry-run", files=[since])
+    lacking = site.restored(files=[later])
+    other = site.restored(files=[changed])
+
+    assert proven.code == Exit.DONE, proven.stderr
+    assert (proven.json["kept_seq"], proven.json["missing"]) == (kept_seq, 0)
+    assert lacking.code == Exit.MISUSED
+    assert f"seq {kept_seq}" in str(lacking.error)
+    assert f"despensa logs emit --from {kept_seq} > FILE" in str(lacking.error and lacking.error.hint)
+    assert other.code == Exit.BOOKS_DISAGREE
+
+
+def test_old_head_of_this_host_is_named_as_what_may_be_wrong(site: Site) -> None:
+    """Another host sealed since an earlier restore: this one's file is of a time that has become void."""
+    database = site.installation.database
+    programme = a_programme(database)
+    families(database, programme, 30, location=TIJUANA)
+    a_released_run(database, programme)
+    site.write_log()
+    put_back = site.backup()
+    last_seq = verify([site.installation.settings.log]).last_seq
+    KeptHead.in_file(site.installation.settings).replace(Head(last_seq, "b" * 64))
+    put_back()
+
+    refused = site.restored()
+
+    assert refused.code == Exit.BOOKS_DISAGREE
+    assert refused.error is not None
+    assert "DESPENSA_HEAD_FILE" in str(refused.error.hint)
