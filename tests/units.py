@@ -11,6 +11,13 @@ COMMON = FOLDER / "despensa-.service.d" / "50-sandbox.conf"
 PROGRAM = "/opt/despensa/.venv/bin/despensa"
 SERVICES = tuple(sorted(path.name for path in FOLDER.glob("*.service")))
 TIMERS = tuple(sorted(path.name for path in FOLDER.glob("*.timer")))
+#: What a distributed installation puts beside each service.
+DROP_INS = {
+    "scheduler": ("servers.conf",),
+    "worker@": ("servers.conf", "keys.conf"),
+    "run": ("servers.conf",),
+    "backup": ("backup.conf",),
+}
 #: Under what systemd puts its own.
 VENDOR = Path("/usr/lib/systemd/system")
 
@@ -66,11 +73,11 @@ def unit_root(root: Path, folder: Path = FOLDER) -> Path:
         for path in folder.glob(pattern):
             shutil.copy(path, units)
     shutil.copytree(folder / COMMON.parent.name, units / COMMON.parent.name)
-    for name in ("scheduler", "worker@", "run", "backup"):
+    for name, drop_ins in DROP_INS.items():
         place = units / f"despensa-{name}.service.d"
         place.mkdir()
-        shutil.copy(folder / "servers.conf", place)
-    shutil.copy(folder / "keys.conf", units / "despensa-worker@.service.d")
+        for drop_in in drop_ins:
+            shutil.copy(folder / drop_in, place)
     for program in (PROGRAM, "/opt/despensa/deploy/systemd/tell-failure"):
         path = root / program.lstrip("/")
         path.parent.mkdir(parents=True)

@@ -3,18 +3,17 @@
 import re
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
-import psycopg
 import pytest
 from sqlalchemy import update
 
 from models.errors import Exit
 from models.storage import Database, sqlite_url
-from models.tables import Programme
+from models.tables import Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.release import release
 from tests.builders import CITIES, a_planned_run, a_programme, an_issuer, cycle_due, families_due, vouchers_of
@@ -24,7 +23,9 @@ from tests.faults.proxy import Proxy, postgresql_socket, redis_socket
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
 from tests.machine import Machine
+from tests.roles import Site, a_site
 from tests.scraping import free_port, scrape
+from tests.servers import postgresql_programs
 from tests.units import FOLDER
 from tests.waiting import until
 from workers.issuers.simulated import SimulatedIssuer
@@ -91,27 +92,48 @@ def embedded(machine: Machine) -> Iterator[Database]:
 
 
 @pytest.fixture
+def site(postgresql: str) -> Iterator[Site]:
+    """Its roles and logins, on PostgreSQL."""
+    with a_site(postgresql, "machine") as site:
+        yield site
+
+
+@pytest.fixture
+def database(site: Site) -> Iterator[Database]:
+    """As the services see it."""
+    with closing(Database(site.url("despensa_service"))) as database:
+        yield database
+
+
+@pytest.fixture
 def distributed(
-    machine: Machine, postgresql_database: Database, redis_url: str, tmp_path: Path
+    machine: Machine, site: Site, database: Database, redis_url: str, tmp_path: Path
 ) -> Iterator[dict[str, int]]:
     """PostgreSQL and Redis by TCP, with the secrets in the machine; yields the services' ports."""
-    url = postgresql_database.url
+    namespace = f"machine-{tmp_path.name.replace('_', '-')}"[:30]  # other tests use the same Redis
     with (
-        Proxy(postgresql_socket(url.render_as_string(hide_password=False))) as postgresql,
+        Proxy(postgresql_socket(site.admin)) as postgresql,
         Proxy(redis_socket(redis_url)) as redis,
         Installation.open(
-            tmp_path / "home", postgresql_database, database_url=url.render_as_string(hide_password=False),
-            redis_url=redis_url, namespace="machine",
+            tmp_path / "home", database, database_url=site.url("despensa_service"), redis_url=redis_url,
+            namespace=namespace,
         ) as installation,
     ):  # fmt: skip
+
+        def url_of_login(login: str) -> str:
+            return f"postgresql://{login}@localhost:{postgresql.port}/{database.url.database}\n"
+
         secrets = {
-            "database_url": f"postgresql://{url.username}@localhost:{postgresql.port}/{url.database}\n",
+            "database_url": url_of_login("despensa_service"),
+            "backup_database_url": url_of_login("despensa_backup"),
+            **{f"logins/{login}": url_of_login(login) for login in ("ana", "ana_upgrades")},
             "redis_url": f"redis://localhost:{redis.port}/0\n",
             **{f"keys/{kind}.key": (installation.settings.keys / f"{kind}.key").read_text() for kind in KEYS},
         }
         for name, text in secrets.items():
             machine.write(f"/etc/despensa/{name}", text, mode="600")
-        machine.do("echo DESPENSA_NAMESPACE=machine >> /etc/despensa/despensa.env")  # other tests use the same Redis
+        machine.do("chmod 700 /etc/despensa/keys /etc/despensa/logins")
+        machine.do(f"echo DESPENSA_NAMESPACE={namespace} >> /etc/despensa/despensa.env")
         ports = {service: free_port() for service in SERVICES}
         for service, port in ports.items():
             machine.write(f"/etc/systemd/system/{service}.service.d/port.conf", _on_port(service, port))
@@ -127,18 +149,18 @@ def _on_port(service: str, port: int) -> str:
 
 
 def test_month_is_credited_by_services_that_are_shut_in(
-    machine: Machine, distributed: Mapping[str, int], postgresql_database: Database, store: FakeStore
+    machine: Machine, distributed: Mapping[str, int], database: Database, store: FakeStore
 ) -> None:
     """No system call is denied on the way: it would have ended its service. What is not theirs is not written."""
     machine.do(commands("4. Start: distributed"))
     until(lambda: not _not_up(machine), what="the services to be up", within_s=60)
-    enrol(postgresql_database, store)
+    enrol(database, store)
 
     until(lambda: len(store.webhook_ids) == len(CITIES), what="the stores to be told", within_s=40)
     machine.do("systemctl start despensa-run")  # as its timer does
 
-    assert len(vouchers_of(postgresql_database)) == FAMILIES
-    assert_books_agree(postgresql_database)
+    assert len(vouchers_of(database)) == FAMILIES
+    assert_books_agree(database)
     assert machine.told("despensa-run", "Result", "ExecMainStatus") == ("success", "0")
     for service in SERVICES:
         assert machine.told(service, "ActiveState", "NRestarts") == ("active", "0"), machine.journal()
@@ -165,38 +187,49 @@ def test_month_is_credited_by_services_that_are_shut_in(
     assert _owners(machine) == {"despensa 600"}
 
 
-def test_person_works_under_a_login_of_their_own(
-    machine: Machine, distributed: Mapping[str, int], postgresql_database: Database, store: FakeStore
+def test_keys_are_shown_to_workers_alone_and_backups_have_their_own_login(
+    machine: Machine, distributed: Mapping[str, int], servers_from: str
 ) -> None:
-    """What is written belongs to the services, so that they find it; what was shown of the secrets is gone."""
-    assert distributed
-    despensa_as = function("despensa_as")
-    enrol(postgresql_database, store)
-    url = machine.do("cat /etc/despensa/database_url")
-    with _login(postgresql_database, "ana"):
-        machine.write("/etc/despensa/logins/ana", re.sub("//[^@]*@", "//ana@", url), mode="600")
+    """Of a distributed installation, set up by the page. A stolen scheduler makes no PIN."""
+    programs = f"[Service]\nEnvironment=PATH={postgresql_programs(servers_from)}:/usr/bin:/bin\n"
+    machine.write("/etc/systemd/system/despensa-backup.service.d/programs.conf", programs)
+    machine.do(commands("4. Start: distributed"))
+    until(lambda: not _not_up(machine), what="the services to be up", within_s=60)
 
-        checked = machine.do(f"{despensa_as}despensa_as ana config check")
-        machine.do(f"{despensa_as}despensa_as ana scheduler --once --log-file /var/log/despensa/scheduler.jsonl")
-        refused = machine.run(f"{despensa_as}despensa_as ana run status NONSENSE")
+    machine.do("systemctl start despensa-backup")
 
-    assert "//ana@" in checked
-    assert refused.code == Exit.MISUSED, refused.out + refused.err
-    assert "run.released" in _events(machine, "scheduler")
-    assert (machine.state / "journal-head").exists()
+    assert machine.do("find /var/backups/despensa -type f -size +0 -printf '%u %m\\n'") == "despensa 600"
+    shown = {
+        unit: set(machine.do(f"ls /run/credentials/{unit}.service").split())
+        for unit in ("despensa-scheduler", "despensa-worker@1")
+    }
+    urls = {"database_url", "redis_url"}
+    assert shown == {"despensa-scheduler": urls, "despensa-worker@1": urls | {f"{kind}.key" for kind in KEYS}}
+
+
+def test_person_works_with_a_login_of_their_own(
+    machine: Machine, distributed: Mapping[str, int], database: Database
+) -> None:
+    """As user despensa, in its home and log; and what a command comes to is told."""
+    by = "/opt/despensa/deploy/systemd/despensa-as"
+    programme = "/opt/despensa/deploy/programmes/northern-mexico"
+
+    upgraded = machine.run(f"{by} ana_upgrades db upgrade")
+    imported = machine.run(f"{by} ana import {programme}")
+    planned = machine.run(f"{by} ana run plan --cycle 2026-12 --location 02004")
+    keys = machine.run(f"{by} ana config check")
+    misused = machine.run(f"{by} ana import '/srv/$HOME ${{HOME}}'")
+    unknown = machine.run(f"{by} carla run list")
+
+    assert [each.code for each in (upgraded, imported, planned, keys)] == [0] * 4, (
+        upgraded.err + imported.err + planned.err + keys.err
+    )
+    with database.reading() as tx:
+        assert [run.planned_by for run in tx.list(Run)] == ["ana"]
+    assert misused.code == 2 and "/srv/$HOME ${HOME}" in misused.err
+    assert machine.do("ls /run/despensa-as") == "", "the secrets are nobody else's to see"
+    assert unknown.code == 2 and "/etc/despensa/logins/carla" in unknown.err
     assert _owners(machine) == {"despensa 600"}
-    assert machine.do("find /tmp -mindepth 1 -user root -name 'tmp.*'") == ""
-
-
-@contextmanager
-def _login(database: Database, name: str) -> Iterator[None]:
-    with psycopg.connect(database.url.set(drivername="postgresql").render_as_string(hide_password=False)) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN SUPERUSER")
-        connection.commit()
-        try:
-            yield
-        finally:
-            connection.execute(f"DROP ROLE {name}")
 
 
 def test_month_is_credited_by_the_timer_alone(machine: Machine, embedded: Database, store: FakeStore) -> None:
