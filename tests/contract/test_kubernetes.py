@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 from ruamel.yaml import YAML
+from typer.main import get_command
 
+from console.main import app
 from console.start import TIMEOUT_S
 from models.deadlines import SHUTDOWN_S, STOP_S
 from models.settings import read_settings
@@ -347,6 +349,49 @@ def test_readme_names_overlays_and_commands_that_are_there(everything: list[Mani
     assert all((FOLDER / each / "kustomization.yaml").is_file() for each in folders)
     assert len([parsed_by(each.partition("#")[0].split()) for each in commands]) > 5
     assert set(re.findall(r"(?:deployment|statefulset|job|service)/[a-z-]+", page)) <= owned
+
+
+def test_readme_gives_whatever_asks_a_terminal() -> None:
+    """Without one, and without --yes, it ends with 2."""
+    page = (FOLDER / "README.md").read_text()
+    told = re.findall(r"kubectl exec (-it )?despensa-desk-\w+ -- (?:sh -c ')?despensa ([^'\n#]*)", page)
+    asking = [(it, words) for it, words in told if _asks(words.split())]
+
+    assert len(asking) > 2
+    assert [words for it, words in asking if not it and "--yes" not in words] == []
+
+
+def _asks(words: Sequence[str]) -> bool:
+    command: Any = get_command(app)
+    for word in parsed_by(words).split():
+        command = command.commands[word]
+    return any("--yes" in parameter.opts for parameter in command.params)
+
+
+def test_desk_of_the_owner_is_made_of_what_is_in_the_cluster() -> None:
+    """By the page's own words; the files of the Secrets are on nobody's disk any more."""
+    page = (FOLDER / "README.md").read_text()
+    (script,) = re.findall(r"sed '(s/secretName[^']*)'", page)
+    desk = (FOLDER / "desk" / "desk.yaml").read_text()
+
+    made = subprocess.run(["sed", script], input=desk, check=True, capture_output=True, text=True).stdout
+    pod = YAML(typ="safe").load(made)
+
+    assert pod["metadata"]["name"] == "despensa-desk-owner"
+    assert {each["secret"]["secretName"] for each in pod["spec"]["volumes"] if "secret" in each} == {
+        "despensa-owner", "despensa-keys",
+    }  # fmt: skip
+
+
+def test_restore_waits_for_every_pod_that_could_pay(everything: list[Manifest]) -> None:
+    """To suspend a CronJob ends no Job that is at work."""
+    page = (FOLDER / "README.md").read_text()
+    (waited,) = re.findall(rf"kubectl wait --for=delete pod -l '{COMPONENT} in \(([^)]*)\)'", page)
+
+    paying = {pod.labels.get(COMPONENT) for pod in pods_of(everything)} - {
+        "backup", "contraction", "dashboard", "desk", "migration", None,
+    }  # fmt: skip
+    assert set(waited.split(", ")) == paying
 
 
 @pytest.mark.debian
