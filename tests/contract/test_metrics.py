@@ -289,6 +289,23 @@ def test_promtool_accepts_what_is_exposed(scrapes: dict[str, str]) -> None:
         promtool("check", "metrics", stdin=text)
 
 
+def test_example_scrapes_the_ports_that_the_units_give() -> None:
+    example = YAML(typ="safe").load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    targets = {
+        job["job_name"]: [int(target.partition(":")[2]) for each in job["static_configs"] for target in each["targets"]]
+        for job in example["scrape_configs"]
+    }
+    scheduler, worker = (
+        re.findall(r"(?m)^Environment=DESPENSA_METRICS_PORT=(.*)$", (DEPLOY / "systemd" / name).read_text())[0]
+        for name in ("despensa-scheduler.service", "despensa-worker@.service")
+    )
+
+    assert targets == {
+        "despensa-scheduler": [int(scheduler)],
+        "despensa-worker": [int(worker.replace("%i", str(number))) for number in (1, 2)],
+    }
+
+
 @pytest.mark.debian
 def test_promtool_accepts_the_example_and_its_rules() -> None:
     promtool("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
