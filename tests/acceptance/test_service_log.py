@@ -26,14 +26,16 @@ def test_worker_goes_on_in_a_new_file_once_its_log_was_renamed(installation: Ins
 
     words = ("worker", "--processes", "2", "--log-file", str(path))
     with running(*words, environment=installation.environment) as service:
-        until(lambda: events(path) == ["worker.seen"] * 2, what="both processes")
+        # One that waited for Redis for ten seconds, on a busy machine, says so first, and is seen a minute later.
+        until(lambda: events(path).count("worker.seen") >= 2, what="both processes", within_s=120)
         path.rename(renamed)
         run = a_released_run(installation.database, programme)
         installation.ticker().work()
         until(lambda: len(vouchers_of(installation.database, run)) == 40, what="the vouchers")
 
     assert service.output == ""
-    assert set(events(renamed)) == {"worker.seen"}
+    assert "worker.seen" in events(renamed)
+    assert "attempt.finished" not in events(renamed)
     assert events(path).count("attempt.finished") >= 4
     assert path.stat().st_mode & 0o777 == 0o600
 
