@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from models.errors import (
+    INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
     DespensaError,
     Misconfigured,
@@ -140,6 +141,11 @@ def translated(error: Exception) -> DespensaError:
         name = f"{type(error.orig).__name__} {sqlstate}".strip()
         if sqlstate.startswith(BROKEN_OFF):
             return RefusedByState(f"the database broke it off: {name}", hint="nothing was changed; repeat it")
+        if sqlstate == INSUFFICIENT_PRIVILEGE:
+            return RefusedByState(
+                f"this login may not do that in the database: {name}",
+                hint="which role a command needs: deploy/SECURITY.md",
+            )
         if isinstance(error, OperationalError | InterfaceError):
             return NoDatabase(f"the database does not answer: {name}", hint="nothing is lost; despensa doctor")
         return DespensaError(f"the database refused: {name}", hint="repeat with --debug, and report it")

@@ -17,7 +17,7 @@ from models.journal import GENESIS, hash_of_line
 from models.kept_head import Head, KeptHead
 from models.restores import Restore, list_restores
 from models.storage import Database, Query, Tx
-from scheduler.restore import Findings, Places, foresee, restore
+from scheduler.restore import Findings, Places, foresee, require_owner, restore
 
 if TYPE_CHECKING:
     from models.lost import Before
@@ -63,6 +63,8 @@ def go_on(
     """Compare, show, ask, and go on. Raises BooksDisagree (exit 13) for logs that do not hold or are another database's
     and RefusedInput (exit 2) where lines are missing, with nothing changed.
     """
+    with database.reading() as tx:
+        require_owner(tx)  # first: the logs may take minutes to read
     found = verify(files)
     heads = kept.heads()
     reason = find_reason(database, kept)

@@ -22,6 +22,8 @@ from enum import IntEnum
 LOCK_NOT_AVAILABLE = "55P03"
 #: And for a transaction that waits for one that waits for it.
 DEADLOCK_DETECTED = "40P01"
+#: And for what a login may not do.
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 class Exit(IntEnum):

@@ -78,6 +78,17 @@ BEGIN_NUMBERS = Query("""
 INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)
 """)
 
+MAY_CONTINUE = Query(
+    """
+-- may_continue: whether this login may move a table's numbers on
+SELECT has_sequence_privilege(pg_get_serial_sequence(:name, 'id'), 'UPDATE')
+""",
+    sqlite="""
+-- may_continue: whether this login may move a table's numbers on; whoever may write the file may
+SELECT :name IS NOT NULL
+""",
+)
+
 LEAVE_OUT = Query("""
 -- leave_out: the next seal goes on behind what was forgotten, which is in logs already
 UPDATE journal_head SET seq = :seq, hash = :hash, emitted_seq = :seq WHERE id = 1
@@ -130,6 +141,15 @@ class Findings:
     numbers: dict[str, int] = field(default_factory=dict)  #: the last one that counts as given, by table
     cycle: str = ""  #: of months up to this one payments may be forgotten
     from_at: datetime | None = None  #: since when
+
+
+def require_owner(tx: Tx) -> None:
+    """Raises RefusedByState for a login that may work with the database and not move its numbers on."""
+    if not all(tx.scalar(MAY_CONTINUE, name=name) for name in MARGINS):
+        raise RefusedByState(
+            f"{tx.operator} may not move the numbers on, which a restored database must; nothing was changed",
+            hint="repeat it with a login that is a member of despensa_owner: deploy/SECURITY.md",
+        )
 
 
 def foresee(tx: Tx, places: Places, forgotten: Forgotten) -> Findings:

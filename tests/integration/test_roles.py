@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import text, update
 
 from console.config import app as config_app
+from console.database import app as db_app
 from console.doctor_database import encryption_check
 from console.run import app as run_app
 from console.store import app as store_app
 from models.calendar import local_cycle, zone
+from models.errors import Exit
 from models.keys import init_keys
 from models.server import Login
 from models.storage import Database
@@ -109,6 +111,27 @@ def environment_of(site: Site, login: str, redis_url: str, home: Path) -> dict[s
 def this_cycle() -> str:
     """The month that is due now in the west: commands use the clock of this host."""
     return str(local_cycle(datetime.now(UTC), zone("America/Tijuana")))
+
+
+def test_only_who_owns_the_schema_goes_on_with_a_restored_database(
+    own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said before anything, also by a rehearsal: the month waits for the right login, not for a report."""
+    log = tmp_path / "log.jsonl"
+    log.touch()
+    own_site.run("UPDATE custody SET held = 'it was restored'")
+
+    works = CommandLine(monkeypatch, environment_of(own_site, "ana", redis_url, tmp_path))
+    rehearsed = works.run(db_app, "restored", log, "--dry-run")
+    refused_ = works.run(db_app, "restored", log, "--yes")
+    owns = CommandLine(monkeypatch, environment_of(own_site, "ana_upgrades", redis_url, tmp_path))
+    done = owns.run(db_app, "restored", log, "--yes", "--json")
+
+    for outcome in (rehearsed, refused_):
+        assert outcome.code == Exit.FAILED
+        assert outcome.error is not None
+        assert "a member of despensa_owner" in str(outcome.error.hint)
+    assert done.json["changed"] is True
 
 
 @pytest.mark.parametrize(

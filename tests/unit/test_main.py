@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import IntegrityError, OperationalError
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -24,6 +25,7 @@ from tests.commands import ROOT
     [
         (OperationalError("SELECT 'SECRET'", {}, Exception("SECRET")), Exit.NO_DATABASE, "does not answer: Exception"),
         (IntegrityError("INSERT", {"id": "SECRET"}, Exception("SECRET")), Exit.FAILED, "the database refused"),
+        (ProgrammingError("SELECT 'SECRET'", {}, InsufficientPrivilege("SECRET")), Exit.FAILED, "this login may not"),
         (OSError(28, "No space left on device", "log"), Exit.FAILED, "No space left on device: log"),
         (KeyError("SECRET"), Exit.FAILED, "a defect: KeyError"),
     ],
