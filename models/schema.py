@@ -224,7 +224,7 @@ def _look_at_newer(database: Database, current: str) -> Standing:
         current,
         False,
         f"the schema of {database.name} is at {current}, which this code ({head}) does not know{floor_told}",
-        "install the despensa that upgraded it, or restore the backup from before the upgrade",
+        "install the despensa that upgraded it, or a newer one: deploy/UPGRADING.md, The way back",
     )
 
 
