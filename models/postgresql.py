@@ -36,6 +36,8 @@ class BoundedConnection(psycopg.Connection[Any]):
 def engine(url: URL, *, deadline_s: float) -> Engine:
     """An engine whose connections end what takes too long: on the server, and where that cannot be reached, here."""
     options = (
+        # A login may set its own: pg_temp in front, and it would find an empty database.
+        "-c search_path=public,pg_temp "
         f"-c statement_timeout={deadlines.STATEMENT_S}s -c lock_timeout={deadlines.LOCK_S}s "
         f"-c idle_in_transaction_session_timeout={deadlines.IDLE_S}s -c tcp_user_timeout={deadlines.SILENCE_S}s "
         + " ".join(f"-c tcp_keepalives_{name}={value}" for name, value in KEEPALIVES.items())

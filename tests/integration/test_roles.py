@@ -18,6 +18,7 @@ from console.store import app as store_app
 from models.calendar import local_cycle, zone
 from models.errors import Exit
 from models.keys import init_keys
+from models.schema import look_at
 from models.server import Login
 from models.storage import Database
 from models.tables import Programme
@@ -291,6 +292,16 @@ def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) 
             counted = rows.scalar_one()
 
     assert counted == 100
+
+
+def test_login_that_looks_elsewhere_first_still_finds_the_schema(own_site: Site) -> None:
+    """Every login may say so of itself: one statement by somebody who has a service's, and it would stand still."""
+    own_site.run("ALTER ROLE CURRENT_USER SET search_path = pg_temp", login="despensa_service")
+    try:
+        with database_of(own_site, "despensa_service") as database:
+            assert look_at(database).usable
+    finally:
+        own_site.run("ALTER ROLE despensa_service RESET search_path")
 
 
 def test_temporary_table_hides_no_line_from_the_check_of_vouchers(own_site: Site) -> None:
