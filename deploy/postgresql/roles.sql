@@ -11,6 +11,9 @@
 -- despensa_read   looks at runs, cases, notices and books, and not at families.
 --
 -- None of them can log in: logins.sql makes logins that are members.
+--
+-- On a managed server that has no superuser: the database's owner, who may make roles (CREATEROLE). He stays a member of
+-- despensa_owner.
 
 DO $$
 DECLARE
@@ -20,8 +23,16 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
         END IF;
-        EXECUTE format('ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', role);
+        -- Only what differs: whoever is no superuser may not even repeat what is so.
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = role
+                   AND (rolcanlogin OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)) THEN
+            EXECUTE format('ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', role);
+        END IF;
     END LOOP;
+    -- A managed server's administrator: only a member may give the schema away.
+    IF NOT pg_has_role(current_user, 'despensa_owner', 'USAGE') THEN
+        EXECUTE 'GRANT despensa_owner TO CURRENT_USER';
+    END IF;
 END $$;
 
 -- Nobody comes in who is no member. An import stages its families in a temporary table.

@@ -25,9 +25,10 @@ from models.tables import Programme
 from tests.builders import CITIES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
 from tests.command_line import CommandLine
 from tests.commands import despensa, running
+from tests.conftest import url_of
 from tests.fakes import FakeStore
 from tests.ledger import assert_books_agree
-from tests.roles import Site, a_copy, a_site, granted_by
+from tests.roles import FOLDER, Site, a_copy, a_site, granted_by
 
 PAGE = Path(__file__).parents[2] / "deploy" / "SECURITY.md"
 ROLES = ("despensa_work", "despensa_read")
@@ -280,6 +281,27 @@ def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Sit
 
     own_site.run("INSERT INTO old DEFAULT VALUES; SELECT * FROM older", login="ana")
     own_site.run("ALTER TABLE old ADD COLUMN note TEXT; DROP VIEW older; DROP TABLE old", login="ana_upgrades")
+
+
+def test_roles_are_made_without_a_superuser(postgresql: str, site: Site) -> None:
+    """On a managed server its administrator owns the database and made the roles, but is no member of them."""
+    managed = Site(url_of(postgresql, "managed"))
+    with psycopg.connect(postgresql) as connection:
+        as_maker = ", INHERIT FALSE, SET FALSE" if connection.info.server_version >= 160_000 else ""
+    site.run(
+        "CREATE ROLE administrator LOGIN CREATEROLE",
+        f"GRANT despensa_owner TO administrator WITH ADMIN {'TRUE' if as_maker else 'OPTION'}{as_maker}",
+        "CREATE DATABASE managed OWNER administrator",
+    )
+    try:
+        managed.run((FOLDER / "roles.sql").read_text(), login="administrator")
+        managed.upgrade()
+
+        assert granted_by(managed, "despensa_work") == published("despensa_work")
+        with psycopg.connect(managed.url("despensa_service")) as connection:
+            assert connection.execute("SELECT COUNT(*) FROM voucher").fetchone() == (0,)
+    finally:
+        site.run("DROP DATABASE managed WITH (FORCE)", "DROP OWNED BY administrator", "DROP ROLE administrator")
 
 
 def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) -> None:
