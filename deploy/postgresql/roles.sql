@@ -13,7 +13,7 @@
 -- None of them can log in: logins.sql makes logins that are members.
 --
 -- On a managed server that has no superuser: the database's owner, who may make roles (CREATEROLE). He stays a member of
--- despensa_owner.
+-- despensa_owner, and may be told of settings that he has to make where the provider lets him.
 
 DO $$
 DECLARE
@@ -42,6 +42,22 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO despensa_owner, despensa_work, despensa_read', current_database());
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_work', current_database());
     EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_temp', current_database());
+END $$;
+
+-- What the server logs of an error names no family: not the row that a constraint refused, no line of a COPY, no parameter
+-- of a statement.
+DO $$
+DECLARE
+    setting TEXT;
+BEGIN
+    FOREACH setting IN ARRAY ARRAY['log_error_verbosity = terse', 'log_parameter_max_length = 0',
+                                   'log_parameter_max_length_on_error = 0'] LOOP
+        BEGIN
+            EXECUTE format('ALTER DATABASE %I SET %s', current_database(), setting);
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING 'the server''s log may name families: set % yourself', setting;
+        END;
+    END LOOP;
 END $$;
 
 -- Only the owner makes anything in the schema, so that nobody can put a table before ours.

@@ -304,6 +304,39 @@ def test_roles_are_made_without_a_superuser(postgresql: str, site: Site) -> None
         site.run("DROP DATABASE managed WITH (FORCE)", "DROP OWNED BY administrator", "DROP ROLE administrator")
 
 
+def test_server_log_names_no_family(own_site: Site) -> None:
+    """Whoever runs the server reads its log, and it is kept for years."""
+    with database_of(own_site, "despensa_service") as database:
+        families(database, a_programme(database), 1, location=TIJUANA, prefix="SECRET")
+    before = len(server_log(own_site))
+
+    twice = (
+        "INSERT INTO household (registration_id, location_code, members, group_code) "
+        "SELECT registration_id, location_code, members, group_code FROM household"
+    )
+    assert refused(own_site, "despensa_service", twice) == "23505"
+    assert refused(own_site, "despensa_service", "UPDATE household SET members = 99") == "23514"
+    with (
+        psycopg.connect(own_site.url("despensa_service")) as connection,
+        pytest.raises(psycopg.DataError),
+        connection.cursor().copy("COPY household (registration_id, members) FROM STDIN") as copy,
+    ):
+        copy.write(b"SECRET-2\n")
+
+    said = server_log(own_site)[before:]
+    assert all(each in said for each in ("duplicate key value", "violates check constraint", "missing data for column"))
+    assert "SECRET" not in said
+
+
+def server_log(site: Site) -> str:
+    """Of the tests' own server: the wheel's is in its data folder, Debian's beside it."""
+    with psycopg.connect(site.admin) as connection:
+        row = connection.execute("SHOW data_directory").fetchone()
+    assert row is not None
+    data = Path(row[0])
+    return next(path for path in (data / "log", data.parent / "log") if path.is_file()).read_text()
+
+
 def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) -> None:
     """Without them PostgreSQL believes a table empty, and compares every row with every other."""
     with database_of(own_site, "despensa_service") as database:
