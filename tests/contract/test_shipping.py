@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,14 @@ def a_loki(port: int) -> Iterator[list[Entry]]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_folder_in_which_lines_wait_is_made_on_a_host() -> None:
+    """User despensa, as which the shipper runs, could not make it."""
+    (folder,) = re.findall(r'disk-buffer\(.* dir\("([^"]+)"\)\)', CONFIGURATION.read_text())
+    made = [line.split() for line in (ROOT / "deploy/systemd/tmpfiles.conf").read_text().splitlines()]
+
+    assert ["d", folder, "0700", "despensa", "despensa"] in made
 
 
 @contextmanager
