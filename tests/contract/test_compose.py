@@ -21,6 +21,7 @@ from console.main import app
 from models.deadlines import SHUTDOWN_S, STOP_S
 from models.settings import PREFIX, read_settings
 from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
+from tests.command_line import parsed_by
 from tests.commands import ROOT, despensa, running
 from tests.conftest import url_of
 from tests.container import IN_MEMORY
@@ -205,6 +206,15 @@ def test_everything_named_is_there() -> None:
     assert {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()} == set(
         re.findall(r"secret [0-9:]+ ([a-z_]+)", made)
     )
+
+
+def test_readme_names_services_and_commands_that_are_there() -> None:
+    page = (FOLDER / "README.md").read_text()
+    told = re.findall(r"(?m)^docker compose run --rm (\S+) ([^#\n]*)", page)
+
+    assert {"migrate", "operator"} <= {service for service, _ in told} <= set(SERVICES)
+    ours = [words.replace("/programmes", "deploy/programmes").split() for service, words in told if service in OURS]
+    assert "db upgrade" in [parsed_by(words) for words in ours]
 
 
 def run_init(folder: Path, *, path: str = "/usr/sbin:/usr/bin:/sbin:/bin") -> "subprocess.CompletedProcess[str]":
