@@ -1,5 +1,6 @@
-"""The line for cron, run by a shell as cron runs it: what it does, and what of it is mailed."""
+"""The lines for cron, run by a shell as cron runs it: what it does, and what of it is mailed."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,26 +35,29 @@ def store() -> Iterator[FakeStore]:
 
 
 @pytest.fixture
-def command(installation: Installation, tmp_path: Path) -> str:
-    """The line's command, with this installation's program and settings at the two places that it names."""
+def commands(installation: Installation, tmp_path: Path) -> list[str]:
+    """The lines' commands, with this installation's program, settings and folder where they name them."""
     program, settings = tmp_path / "despensa", tmp_path / "despensa.env"
     program.write_text(f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m console.main "$@"\n')
     program.chmod(0o755)
     settings.write_text(f"DESPENSA_HOME='{installation.settings.home}'\n")
-    command = line_of_crontab().split(maxsplit=6)[6]
+    commands = [line.split(maxsplit=6)[6] for line in lines_of_crontab()]
     for named, ours in (("/opt/despensa/.venv/bin/despensa", program), ("/etc/despensa/despensa.env", settings)):
-        assert command.count(named) == 1
-        command = command.replace(named, str(ours))
-    return command
+        assert [command.count(named) for command in commands] == [1, 1]
+        commands = [command.replace(named, str(ours)) for command in commands]
+    return [command.replace("/var/backups/despensa", str(tmp_path / "backups")) for command in commands]
 
 
-def line_of_crontab() -> str:
-    """The one that is no comment and no variable."""
-    lines = [
-        line for line in CRONTAB.read_text().splitlines() if line and line[0] != "#" and "=" not in line.split()[0]
-    ]
-    assert len(lines) == 1
-    return lines[0]
+@pytest.fixture
+def command(commands: list[str]) -> str:
+    """Of the line that starts what is due."""
+    return commands[0]
+
+
+def lines_of_crontab() -> list[str]:
+    """Those that are no comment and no variable: what is due, and the backup."""
+    lines = CRONTAB.read_text().splitlines()
+    return [line for line in lines if line and line[0] != "#" and "=" not in line.split()[0]]
 
 
 def mailed(*started: "subprocess.Popen[str]") -> list[str]:
@@ -77,14 +81,36 @@ def enrol(database: Database, store: FakeStore, *, approval: str = "policy", fun
     families_due(database, programme, FAMILIES, now=datetime.now(UTC))
 
 
-def test_line_is_one_that_cron_reads(command: str) -> None:
-    """Hourly, as a user of its own; a percent sign would end the command."""
-    fields = line_of_crontab().split(maxsplit=6)
+@pytest.mark.parametrize(("number", "when"), [(0, "0 * * * *"), (1, "17 3 * * *")])
+def test_line_is_one_that_cron_reads(profile: str, number: int, when: str) -> None:
+    """Hourly, and nightly, as a user of its own; a percent sign would end the command."""
+    fields = lines_of_crontab()[number].split(maxsplit=6)
 
-    assert fields[:6] == ["0", "*", "*", "*", "*", "despensa"]
+    assert [*when.split(), "despensa"] == fields[:6]
     assert "%" not in fields[6]
     assert len(fields[6]) <= COMMAND_MAX
     assert CRONTAB.read_text().endswith("\n")
+
+
+def test_backup_is_made_in_silence_and_its_failure_mailed(commands: list[str], tmp_path: Path) -> None:
+    (failed,) = mailed(start(commands[1]))
+    (tmp_path / "backups").mkdir(mode=0o700)
+    (made,) = mailed(start(commands[1]))
+
+    assert "there is no folder" in failed
+    assert made == ""
+    assert len(list((tmp_path / "backups").iterdir())) == 1
+
+
+def test_page_makes_the_folders_that_systemd_would(profile: str) -> None:
+    page = (ROOT / "deploy" / "README.md").read_text()
+    shell = re.findall(r"(?m)^install -d -m (\S+) -o (\S+) -g (\S+) (.+)$", page)
+    made = {(path, mode, owner, group) for mode, owner, group, paths in shell for path in paths.split()}
+    lines = (ROOT / "deploy" / "systemd" / "tmpfiles.conf").read_text().splitlines()
+
+    # The others are of distributed installations, and of whoever ships the log.
+    assert len(made) == 4
+    assert made <= {tuple(line.split()[1:]) for line in lines}
 
 
 def test_nothing_due_mails_nothing(installation: Installation, store: FakeStore, command: str) -> None:

@@ -18,7 +18,11 @@ def test_scheduler_that_a_person_runs_once_writes_into_the_log(page: Path) -> No
 
 def test_backups_are_kept_as_long_everywhere_and_logs_longer() -> None:
     """`db restored` needs every line since the backup: pages, units and manifests must agree on how old that is."""
-    texts = [path.read_text() for path in (ROOT / "deploy").rglob("*") if path.suffix in {".md", ".yaml", ".service"}]
+    texts = [
+        path.read_text()
+        for path in (ROOT / "deploy").rglob("*")
+        if path.suffix in {".md", ".yaml", ".service", ""} and path.is_file()
+    ]
     kept = {int(found) for text in texts for found in re.findall(r'db[ ,]+backup\b.*--keep[ ,"]+(\d+)', text)}
     (log_days,) = re.findall(r"(?m)^ *maxage (\d+)$", (ROOT / "deploy/logrotate/despensa").read_text())
 
