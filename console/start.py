@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -117,8 +118,9 @@ def worker(
         )
     database = Database(settings.database)
     require_current(database)
-    with kept_head(settings) as kept:
-        require_whole(database, kept, tell=Log.of_service(SERVICE, file=log_file).observe)
+    in_file = Log.to_file(log_file, SERVICE) if log_file else nullcontext(Log.of_service(SERVICE, file=None))
+    with in_file as log, kept_head(settings) as kept:  # opened here, once: refused before any process is
+        require_whole(database, kept, tell=log.observe)
     database.close()  # each process opens its own
     for kind in KINDS:
         load_keys(settings.keys, kind)

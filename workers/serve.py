@@ -80,16 +80,12 @@ def serve(settings: Settings, *, processes: int, threads: int, log_file: Path | 
     """Run Dramatiq's command line with our time-outs until a signal. Returns an exit code of design.md.
 
     Raises BrokerUnreachable where Redis does not answer at the start; later on, workers wait for it. Raises
-    Misconfigured where the port for metrics is taken or the health file cannot be touched, OSError where the log
-    cannot be opened.
+    Misconfigured where the port for metrics is taken or the health file cannot be touched. `log_file` can be opened.
     """
     health.begin(settings.health_file)
     require_answer(redis_client(settings.redis_url))
     global _master, _endpoint, _folder, _log_file  # noqa: PLW0603  # forked into each worker, which must know whose child it is
     _master, _log_file = os.getpid(), log_file
-    if log_file is not None:
-        with Log.to_file(log_file, SERVICE):  # refused here, once, and not in every process
-            pass
     if settings.metrics_port is None:
         return _run(processes, threads)
     with kept_in_files() as _folder:
