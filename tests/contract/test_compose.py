@@ -217,6 +217,15 @@ def test_readme_names_services_and_commands_that_are_there() -> None:
     assert "db upgrade" in [parsed_by(words) for words in ours]
 
 
+def test_redis_login_may_do_what_the_published_one_may() -> None:
+    """No key of others, no channel, no SCAN: a month is run with those rights elsewhere."""
+    published = (ROOT / "deploy" / "redis" / "users.acl").read_text()
+    (given,) = re.findall(r"(?m)^user despensa (.+) >\$broker$", (FOLDER / "init").read_text())
+    (meant,) = re.findall(r"(?m)^user despensa (.+)$", published)
+
+    assert given == meant
+
+
 def run_init(folder: Path, *, path: str = "/usr/sbin:/usr/bin:/sbin:/bin") -> "subprocess.CompletedProcess[str]":
     """In a folder of the test's own."""
     shutil.copy(FOLDER / "init", folder / "init")
