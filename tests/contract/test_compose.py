@@ -217,6 +217,15 @@ def test_readme_names_services_and_commands_that_are_there() -> None:
     assert "db upgrade" in [parsed_by(words) for words in ours]
 
 
+def test_secrets_half_made_are_no_part_of_the_checkout() -> None:
+    """A `git add` after an `init` that was interrupted would publish them."""
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+
+    made = {f"deploy/compose/{name}/" for name in re.findall(r"mv (\w+) (\w+)", (FOLDER / "init").read_text())[0]}
+    assert len(made) == 2
+    assert made <= set(ignored)
+
+
 def test_redis_login_may_do_what_the_published_one_may() -> None:
     """No key of others, no channel, no SCAN: a month is run with those rights elsewhere."""
     published = (ROOT / "deploy" / "redis" / "users.acl").read_text()
