@@ -1,5 +1,6 @@
 """The wrapper: what it does before there is an environment, and after."""
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -105,6 +106,30 @@ def test_each_debian_package_that_is_missing_is_installed(monkeypatch: pytest.Mo
         answers.append(module.install_debian_packages())
 
     assert answers == [0, *(2 for _ in seen)]
+
+
+def test_no_package_is_built_from_its_source(checkout: Path, tmp_path: Path) -> None:
+    """To build one is to run what it brings, as root on a host."""
+    source = tmp_path / "eager-1.0"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "eager"\nbackend-path = ["."]\n'
+        '[project]\nname = "eager"\nversion = "1.0"\n'
+    )
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: eager\nVersion: 1.0\n")
+    (source / "eager.py").write_text(f"open({str(tmp_path / 'was here')!r}, 'w')\n")
+    packed = Path(shutil.make_archive(str(source), "gztar", tmp_path, source.name))
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    (checkout / "requirements.lock").write_text(f"eager==1.0 --hash=sha256:{digest}\n")
+
+    failed = subprocess.run(
+        [PYTHON, str(checkout / "despensa"), "demo"],
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_EXTRA_INDEX_URL": ""},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert failed.returncode == 2
+    assert not (tmp_path / "was here").exists()
 
 
 def test_list_that_cannot_be_installed_leaves_no_stamp(checkout: Path) -> None:
