@@ -48,13 +48,6 @@ def commands(heading: str) -> str:
     return "".join(blocks)
 
 
-def function(name: str) -> str:
-    """A shell function that README.md gives."""
-    found = re.search(rf"^{name}\(\) \(.*?^\)\n", (FOLDER / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert found
-    return found[0]
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine with user, folders and units, and no service started yet."""
@@ -205,6 +198,26 @@ def test_keys_are_shown_to_workers_alone_and_backups_have_their_own_login(
     }
     urls = {"database_url", "redis_url"}
     assert shown == {"despensa-scheduler": urls, "despensa-worker@1": urls | {f"{kind}.key" for kind in KEYS}}
+
+
+def test_keys_are_made_as_the_page_says_with_the_database_asked(
+    machine: Machine, distributed: Mapping[str, int]
+) -> None:
+    """Of root's, like the URLs, so that systemd alone hands them out; and none while the database does not answer."""
+    page = (FOLDER / "README.md").read_text()
+    (init,) = re.findall(r"^cd /etc/despensa\n.*?keys init\n", page, re.MULTILINE | re.DOTALL)
+    made = "find /etc/despensa/keys -type f -printf '%f %u %m\\n' | sort"
+    assert distributed
+    machine.do("rm /etc/despensa/keys/*; cp -p /etc/despensa/database_url /root/aside")
+
+    machine.do("echo postgresql://127.0.0.1:1/despensa > /etc/despensa/database_url")
+    refused = machine.run(init)
+    none = machine.do(made)
+    machine.do("cp -p /root/aside /etc/despensa/database_url")
+    machine.do(init)
+
+    assert (refused.code, none) == (Exit.NO_DATABASE, ""), refused.out + refused.err
+    assert machine.do(made).splitlines() == [f"{kind}.key root 600" for kind in sorted(KEYS)]
 
 
 def test_person_works_with_a_login_of_their_own(
