@@ -26,17 +26,17 @@ from tests.commands import ROOT, despensa, running
 from tests.conftest import url_of
 from tests.container import IN_MEMORY
 from tests.installation import Installation
-from tests.servers import start_redis
+from tests.servers import postgresql_programs, start_redis
 from tests.waiting import until
 
 FOLDER = ROOT / "deploy" / "compose"
 FILE = FOLDER / "compose.yaml"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name for name, service in SERVICES.items() if service["image"] == "despensa:local"}
+OURS = {name for name, service in SERVICES.items() if service["image"] in ("despensa:local", "despensa-backup:local")}
 LONG_LIVED = ("scheduler", "worker")
 #: What runs to its end has no health.
-COMMANDS = {"migrate", "operator"}
+COMMANDS = {"migrate", "operator", "backup"}
 PINNED = re.compile(r"[a-z0-9./-]+:[a-zA-Z0-9._-]+@sha256:[0-9a-f]{64}")
 USERS = re.compile(r"[1-9][0-9]*:[1-9][0-9]*")
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -100,7 +100,7 @@ def test_what_is_misconfigured_or_refuses_is_not_started_for_ever() -> None:
     """Exit codes 2 and 13 wait for a person. Compose cannot tell codes apart: it only counts."""
     policies = {name: SERVICES[name]["restart"] for name in OURS - {"dashboard"}}
 
-    assert policies == {"scheduler": "on-failure:10", "worker": "on-failure:10", "migrate": "no", "operator": "no"}
+    assert policies == {**dict.fromkeys(LONG_LIVED, "on-failure:10"), **dict.fromkeys(COMMANDS, "no")}
 
 
 @every_service
@@ -160,6 +160,24 @@ def test_dashboard_sees_the_log_and_neither_database_nor_redis() -> None:
 
 def test_keys_are_shown_to_whoever_derives_something_from_them() -> None:
     assert {name for name in SERVICES if "./secrets/keys" in mounts_of(name).values()} == {"worker", "operator"}
+
+
+def test_backup_is_put_back_as_the_runbook_says() -> None:
+    """Its commands, which are walked, through Compose."""
+    runbook, page = ((ROOT / "deploy" / name).read_text() for name in ("RUNBOOK.md", "compose/README.md"))
+    (options,) = re.findall(r"(?m)^ +pg_restore (.*) < FILE$", runbook)
+    steps = [
+        "createdb -U postgres despensa_new",
+        "psql -U postgres -v ON_ERROR_STOP=1 -d despensa_new < ../postgresql/roles.sql",
+        f"pg_restore -U postgres {options}\n",
+        "run --rm migrate\n",
+        "despensa db restored /var/log/despensa/*.jsonl*",
+    ]
+
+    places = [page.find(step) for step in steps]
+
+    assert -1 not in places and places == sorted(places)
+    assert mounts_of("backup")["/var/backups/despensa"] == "backups"
 
 
 def test_only_the_loopback_is_published() -> None:
@@ -271,7 +289,7 @@ def test_init_makes_secrets_that_only_their_container_may_read_and_once(tmp_path
         assert stat.S_IMODE(status.st_mode) == 0o400
         assert f"{status.st_uid}:{status.st_gid}" == readers[name]
     assert (tmp_path / "secrets" / "keys").stat().st_uid == 10_001
-    assert len(set(re.findall(r"[0-9a-f]{64}", "".join(map(bytes.decode, before.values()))))) == 5
+    assert len(set(re.findall(r"[0-9a-f]{64}", "".join(map(bytes.decode, before.values()))))) == 6
 
 
 @pytest.fixture
@@ -320,7 +338,7 @@ def test_month_needs_no_more_of_redis_than_init_gives(
 
 @pytest.mark.debian  # as root
 def test_service_works_in_the_order_in_which_the_containers_start(
-    postgresql: str, redis_url: str, tmp_path: Path
+    postgresql: str, redis_url: str, servers_from: str, tmp_path: Path
 ) -> None:
     """The roles and logins of an empty cluster, `migrate`, and then, with nothing between, what an operator does."""
     run_init(tmp_path)
@@ -334,7 +352,7 @@ def test_service_works_in_the_order_in_which_the_containers_start(
         home = tmp_path / "home"
         return {
             "DESPENSA_HOME": str(home), "DESPENSA_DATABASE_URL": url_for(secret), "DESPENSA_REDIS_URL": redis_url,
-            "DESPENSA_NAMESPACE": "compose",
+            "DESPENSA_NAMESPACE": "compose", "PATH": f"{postgresql_programs(servers_from)}:/usr/bin:/bin",
         }  # fmt: skip
 
     with psycopg.connect(postgresql, autocommit=True) as server:
@@ -355,6 +373,7 @@ def test_service_works_in_the_order_in_which_the_containers_start(
                     ("run", "discard", f"2026-12/{TIJUANA}", "--yes"),
                 )
             ]
+            done.append(despensa("db", "backup", str(tmp_path), environment=environment("backup_database_url")))
         finally:
             server.execute("DROP DATABASE compose WITH (FORCE)")
             for login in re.findall(r"CREATE ROLE (\w+)", (secrets / "logins").read_text()):

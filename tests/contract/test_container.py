@@ -70,7 +70,7 @@ def test_dockerfile_is_clean() -> None:
 
 def test_all_is_built_on_one_image_pinned_by_tag_and_digest() -> None:
     assert PINNED.fullmatch(re.findall(r"(?m)^ARG BASE=(.*)$", TEXT)[0])
-    assert set(re.findall(r"(?m)^FROM (\S+)", TEXT)) == {"${BASE}"}
+    assert set(re.findall(r"(?m)^FROM (\S+)", TEXT)) == {"${BASE}", "despensa"}
 
 
 def test_environment_is_made_of_the_list_with_hashes_and_compiles_nothing_from_source() -> None:
@@ -82,6 +82,14 @@ def test_what_runs_is_nobody_by_number() -> None:
     for name in ("logs", "despensa"):
         assert re.findall(r"(?m)^USER (.*)$", stage(name)) == ["10001:10001"]
         assert "STOPSIGNAL SIGTERM" in stage(name)
+
+
+def test_backup_runs_as_nobody_too_and_is_not_what_is_built_unasked() -> None:
+    stages = re.split(r"(?m)^(?=FROM )", TEXT)
+
+    assert re.findall(r"(?m)^USER (.*)$", stages[-2]) == ["0:0", "10001:10001"]
+    assert stages[-2].startswith("FROM despensa AS backup\n")
+    assert stages[-1] == "FROM despensa\n"
 
 
 def test_health_check_imports_nothing_of_the_application() -> None:
