@@ -156,7 +156,7 @@ def test_a_licence_that_nobody_looked_at_is_refused(monkeypatch: pytest.MonkeyPa
 
 IMAGE = re.compile(r"^\s*(?:FROM(?: --\S+)*|COPY --from=|ARG BASE=|-?\s*image:)\s*\"?(?P<image>[^\s\"]+)", re.MULTILINE)
 #: Our own images, stages of the same file, and the base, which an argument names.
-OURS = {"despensa", "despensa-logs", "build", "${BASE}"}
+OURS = {"despensa", "despensa-backup", "despensa-logs", "build", "${BASE}"}
 PINNED = re.compile(r"^[a-z0-9./-]+:[\w.-]+@sha256:[0-9a-f]{64}$")
 
 
