@@ -24,7 +24,7 @@ CRONTAB = ROOT / "deploy" / "cron" / "despensa"
 COMMAND_MAX = 998
 FAMILIES = 70
 
-pytestmark = pytest.mark.parametrize("profile", ["embedded"], indirect=True)
+pytestmark = [pytest.mark.parametrize("profile", ["embedded"], indirect=True), pytest.mark.long]
 
 
 @pytest.fixture

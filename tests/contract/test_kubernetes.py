@@ -22,6 +22,8 @@ from tests import kubernetes
 from tests.command_line import parsed_by
 from tests.kubernetes import FOLDER, Manifest, Pod, of_kind, pods_of, render
 
+pytestmark = pytest.mark.long
+
 OVERLAYS = ("production", "rehearsal")
 #: What an overlay renders by itself, beside its services.
 ASIDE = ("migration", "contraction", "desk")

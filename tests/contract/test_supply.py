@@ -76,6 +76,7 @@ def short_lock(tmp_path: Path) -> Path:
     return lock
 
 
+@pytest.mark.long
 def test_a_clean_lock_passes_and_says_how_much_was_audited(osv: Osv, short_lock: Path) -> None:
     audited = audit(osv, short_lock)
 
@@ -84,6 +85,7 @@ def test_a_clean_lock_passes_and_says_how_much_was_audited(osv: Osv, short_lock:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_vulnerable_package_is_named_with_what_mends_it(osv: Osv, short_lock: Path) -> None:
     osv.known.add(("attrs", "26.1.0"))
 
@@ -93,22 +95,26 @@ def test_a_vulnerable_package_is_named_with_what_mends_it(osv: Osv, short_lock: 
     assert "attrs 26.1.0: PYSEC-2020-96, mended in 99" in audited.stdout
 
 
+@pytest.mark.long
 def test_a_service_that_knows_nothing_is_not_believed(osv: Osv, short_lock: Path) -> None:
     osv.known.clear()
 
     assert audit(osv, short_lock).returncode == NOT_AUDITED
 
 
+@pytest.mark.long
 def test_a_service_that_fails_is_no_clean_bill(osv: Osv, short_lock: Path) -> None:
     osv.broken = True
 
     assert audit(osv, short_lock).returncode == NOT_AUDITED
 
 
+@pytest.mark.long
 def test_a_service_that_is_not_there_is_no_clean_bill(short_lock: Path) -> None:
     assert audit(Osv("http://127.0.0.1:9/v1/query"), short_lock).returncode == NOT_AUDITED
 
 
+@pytest.mark.long
 def test_an_empty_lock_is_no_clean_bill(osv: Osv, tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("# nothing\n")
@@ -116,6 +122,7 @@ def test_an_empty_lock_is_no_clean_bill(osv: Osv, tmp_path: Path) -> None:
     assert audit(osv, lock).returncode == NOT_AUDITED
 
 
+@pytest.mark.long
 def test_a_package_that_the_service_skips_is_no_clean_bill(osv: Osv, tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("attrs==not-a-version \\\n    --hash=sha256:00\n")

@@ -112,6 +112,7 @@ def test_name_says_when_and_of_which_schema(database: Database, programs: Path, 
     assert saved.path.name.endswith(f"-20261201T201530Z-{head_revision()}{saved.path.suffix}")
 
 
+@pytest.mark.long
 def test_backup_while_vouchers_are_credited_reconciles_where_it_is_restored(
     installation: Installation, programs: Path, folder: Path
 ) -> None:

@@ -248,6 +248,7 @@ def test_login_that_may_not_ask_for_its_cluster_is_refused_nothing(
 # What follows
 
 
+@pytest.mark.long
 def test_scheduler_under_which_the_database_is_restored_ends_with_13(installation: Installation) -> None:
     """Without a restart: in its next tick it finds less than it has sealed itself."""
     journal(installation, "first")

@@ -67,6 +67,7 @@ def refused(site: Site, login: str, *statements: str) -> str:
     return str(caught.value.sqlstate)
 
 
+@pytest.mark.long
 def test_month_runs_with_services_and_operators_that_own_nothing(
     own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

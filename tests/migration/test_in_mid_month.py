@@ -84,6 +84,7 @@ def test_month_at_work_goes_on_while_the_schema_is_expanded(
             assert f"needs code that knows {CONTRACTED}" in refused.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["embedded"], indirect=True)
 def test_embedded_month_at_work_goes_on_while_the_schema_is_expanded(
     installation: Installation, next_release: Callable[..., tuple[str | None, str]]

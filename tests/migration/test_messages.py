@@ -45,6 +45,7 @@ def in_redis(installation: Installation) -> int:
     return int(installation.broker.client.hlen(f"{installation.settings.namespace}:{CREDIT_QUEUE}.msgs"))
 
 
+@pytest.mark.long
 def test_queue_left_full_by_the_release_before_is_worked_off(
     installation: Installation, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ def test_queue_left_full_by_the_release_before_is_worked_off(
     assert "message.quarantined" not in {line["event"] for line in lines}
 
 
+@pytest.mark.long
 def test_messages_of_the_next_release_harm_nothing_and_are_sent_again(
     installation: Installation, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
