@@ -87,6 +87,14 @@ exec /lib/systemd/systemd --system --unit=basic.target --log-target=journal --sh
 """
 
 
+def seen_inside(path: Path) -> Path:
+    """Where a machine has a file of this host: what packages bring lies in its own environment, wherever ours is."""
+    packages = Path(sysconfig.get_path("purelib"))
+    if not path.is_relative_to(packages):
+        return path
+    return Path(PROGRAM).parents[1] / "lib" / PYTHON / "site-packages" / path.relative_to(packages)
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What a test does in it, as root."""

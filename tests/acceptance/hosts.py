@@ -43,6 +43,7 @@ from tests.commands import end
 from tests.faults import plants
 from tests.ledger import assert_books_agree, count_credited, credits_by_reference, vouchers_by_batch
 from tests.waiting import pass_really, until
+from workers.serve import SEEN_EVERY_S
 
 #: From the cut on, should all of it come together: the lease; a lock that the host took with it; the pause before what
 #: waited for it in vain is tried again; the ten seconds in which nothing is sent twice; and a slow call.
@@ -200,6 +201,15 @@ def finish(site: Site, tell: Tell) -> None:
     workers = {each.partition(":")[0] for each in roll_call(site.database)["worker"]}
     tell(f"the month is over; workers that were seen lately: {', '.join(sorted(workers))}")
     assert workers == set(WORKERS)
+    # Once a minute, and the month may be shorter: without it nobody's log says that there was a north.
+    until(lambda: _is_called(site, "north"), what="a roll-call that names north", within_s=2 * SEEN_EVERY_S, poll_s=0.5)
+
+
+def _is_called(site: Site, host: str) -> bool:
+    """Whether a scheduler's log names a worker of this host."""
+    name = f"{host}:".encode()
+    lines = [line for log in site.logs for line in log.read_bytes().splitlines()]
+    return any(b'"event":"scheduler.seen"' in line and name in line.partition(b'"workers":')[2] for line in lines)
 
 
 def look_through(site: Site, tell: Tell) -> Books:

@@ -22,7 +22,7 @@ from tests.fakes import FakeStore
 from tests.faults.proxy import Proxy, postgresql_socket, redis_socket
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
-from tests.machine import Machine
+from tests.machine import Machine, seen_inside
 from tests.roles import Site, a_site
 from tests.scraping import free_port, scrape
 from tests.servers import postgresql_programs
@@ -184,7 +184,7 @@ def test_keys_are_shown_to_workers_alone_and_backups_have_their_own_login(
     machine: Machine, distributed: Mapping[str, int], servers_from: str
 ) -> None:
     """Of a distributed installation, set up by the page. A stolen scheduler makes no PIN."""
-    programs = f"[Service]\nEnvironment=PATH={postgresql_programs(servers_from)}:/usr/bin:/bin\n"
+    programs = f"[Service]\nEnvironment=PATH={seen_inside(postgresql_programs(servers_from))}:/usr/bin:/bin\n"
     machine.write("/etc/systemd/system/despensa-backup.service.d/programs.conf", programs)
     machine.do(commands("4. Start: distributed"))
     until(lambda: not _not_up(machine), what="the services to be up", within_s=60)
