@@ -197,7 +197,7 @@ def test_worker_whose_clock_is_a_minute_off_only_has_messages_run_twice(
 
     The database's clock decides leases: none is longer or shorter by the host's, and none is taken before its end.
     """
-    with Fleet.open(tmp_path, servers_from=servers_from, count=3 * FAMILIES) as fleet:
+    with Fleet.open(tmp_path, servers_from=servers_from, count=6 * FAMILIES) as fleet:
         with fleet.database.transaction() as tx:
             tx.connection.execute(text(NOTES_LEASES))
         fleet.begin()
