@@ -32,6 +32,8 @@ from tests.integration.test_db_command import EMPTY_INDEX_PAGE
 from tests.ledger import assert_books_agree
 from tests.servers import postgresql_programs
 
+pytestmark = pytest.mark.long
+
 NOW = datetime(2026, 12, 1, 20, 15, 30, tzinfo=UTC)
 #: A program of this name that is used before all others.
 SCRIPT = "#!/bin/sh\n{}\n"

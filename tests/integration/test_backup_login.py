@@ -24,6 +24,8 @@ from tests.ledger import count
 from tests.roles import Site, a_site, granted_by
 from tests.servers import postgresql_programs
 
+pytestmark = pytest.mark.long
+
 NOW = datetime(2026, 12, 1, 20, 15, 30, tzinfo=UTC)
 
 

@@ -48,6 +48,8 @@ from tests.integration.test_recover import export
 from tests.ledger import assert_books_agree, credits_by_reference, pass_time
 from workers.issuers.simulated import SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.long)])
 def profile(request: pytest.FixtureRequest) -> str:

@@ -32,6 +32,8 @@ from tests.integration.test_recover import export, recover
 from tests.ledger import pass_time
 from workers.issuers.simulated import SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.long)])
 def profile(request: pytest.FixtureRequest) -> str:

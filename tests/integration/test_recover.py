@@ -32,6 +32,8 @@ from tests.command_line import Outcome
 from tests.installation import Installation
 from tests.ledger import exhaust
 
+pytestmark = pytest.mark.long
+
 LOST = f"2026-12/{TIJUANA}"
 
 

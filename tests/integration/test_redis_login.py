@@ -19,6 +19,8 @@ from tests.installation import Installation
 from tests.redis_site import FOLDER, PASSWORD, RedisSite, a_redis_site
 from tests.waiting import until
 
+pytestmark = pytest.mark.long
+
 FAMILIES = 30
 PUBLISHED = (FOLDER / "users.acl").read_text()
 

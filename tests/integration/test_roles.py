@@ -30,6 +30,8 @@ from tests.fakes import FakeStore
 from tests.ledger import assert_books_agree
 from tests.roles import FOLDER, Site, a_copy, a_site, granted_by
 
+pytestmark = pytest.mark.long
+
 PAGE = Path(__file__).parents[2] / "deploy" / "SECURITY.md"
 ROLES = ("despensa_work", "despensa_read")
 #: A login that only reads says so of itself; it may take that back.

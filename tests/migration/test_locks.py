@@ -16,6 +16,8 @@ from tests.builders import TIJUANA, a_planned_run, a_programme, families
 from tests.migration.planted import Planted, expand, plant, planted_revision, sql
 from tests.waiting import until
 
+pytestmark = pytest.mark.long
+
 NEW_COLUMN = expand(sql("ALTER TABLE disbursement ADD COLUMN note TEXT"))
 INDEX = expand('create_index("ix_planted", "disbursement", ["household_id"])')
 UNIQUE_INDEX = expand('create_index("ix_planted", "disbursement", ["amount_minor"], unique=True)')

@@ -32,6 +32,8 @@ from tests.migration.shape import shape_of
 from tests.waiting import until
 from workers.issuers.simulated import SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\]", re.MULTILINE)
 
 

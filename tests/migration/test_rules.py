@@ -8,6 +8,8 @@ from models.tables import Table
 from tests.migration.planted import OURS, Planted, contract, expand, plant, planted_revision, sql
 from tests.migration.rules import BIG, broken_rules
 
+pytestmark = pytest.mark.long
+
 #: What came before the first release was never applied to a database at work.
 EXEMPT = {"0001", "0002", "0003", "0004"}
 REVISIONS = sorted({path.name[:4] for path in (OURS / "versions").glob("[0-9]*.py")} - EXEMPT)
