@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ def go_on(
     if not reason and found.last_seq <= head.seq and any(each.forgotten_seq == head.seq for each in head.restores):
         _tell_unchanged(database, as_json=as_json)  # it was done just before: nothing has been sealed since
         return Exit.DONE
-    _require_same(head, found, files, heads)
+    _require_same(head, found, _lines_at(files, {head.seq, head.seq + 1, *(each.seq for each in heads)}), heads)
     places = _places(head, found, heads)
     if (places.missing or found.last_seq < head.seq) and not incomplete:
         _refuse_missing(head, found, places)
@@ -110,10 +110,10 @@ def _require_whole(found: Verification) -> None:
         raise BooksDisagree("the logs do not hold; nothing was changed:" + told, hint="despensa logs verify FILE…")
 
 
-def _require_same(head: Backup, found: Verification, files: Sequence[Path], heads: Sequence[Head]) -> None:
+def _require_same(head: Backup, found: Verification, lines: Mapping[int, Line], heads: Sequence[Head]) -> None:
     """The logs must be of this database, and hold its last place; and what was kept outside must be in them."""
     for kept in heads:
-        if _hash_at(files, kept.seq) not in ("", kept.hash):
+        if kept.seq in lines and lines[kept.seq]["hash"] != kept.hash:
             raise BooksDisagree(
                 f"the head that was kept outside the database, seq {kept.seq}, is another line in these files",
                 hint="DESPENSA_HEAD_FILE of this host may be old: deploy/RUNBOOK.md, A database that was restored; or "
@@ -132,12 +132,12 @@ def _require_same(head: Backup, found: Verification, files: Sequence[Path], head
             hint=f"add the newest files; what none has: despensa logs emit --from {found.last_seq + 1} > FILE",
         )
     if 0 < head.seq <= found.last_seq:
-        _require_last_line(head, found, files)
+        _require_last_line(head, found, lines)
 
 
-def _require_last_line(head: Backup, found: Verification, files: Sequence[Path]) -> None:
+def _require_last_line(head: Backup, found: Verification, lines: Mapping[int, Line]) -> None:
     """It is in the files; or the one behind is, whose hash proves it; or they tell of the restore that ended there."""
-    last, behind = _line_at(files, head.seq), _line_at(files, head.seq + 1)
+    last, behind = lines.get(head.seq), lines.get(head.seq + 1)
     if last is None and behind is None and not head.is_told_by(found):
         raise RefusedInput(
             f"no file holds the database's last line, seq {head.seq}, nor the one behind it: nothing shows that they "
@@ -154,17 +154,17 @@ def _require_last_line(head: Backup, found: Verification, files: Sequence[Path])
         )
 
 
-def _hash_at(files: Sequence[Path], seq: int) -> str:
-    line = _line_at(files, seq)
-    return "" if line is None else str(line["hash"])
-
-
-def _line_at(files: Sequence[Path], seq: int) -> Line | None:
+def _lines_at(files: Sequence[Path], places: Set[int]) -> dict[int, Line]:
+    """The first line of each of these places, as far as the files have one. In one reading: they may be a year's."""
+    found: dict[int, Line] = {}
     for path in files:
         for _, line in read_lines(path):
-            if line.get("seq") == seq:
-                return line
-    return None
+            seq = line.get("seq")
+            if isinstance(seq, int) and seq in places:
+                found.setdefault(seq, line)
+                if len(found) == len(places):
+                    return found
+    return found
 
 
 def _places(head: Backup, found: Verification, heads: Sequence[Head]) -> Places:

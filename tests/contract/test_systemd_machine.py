@@ -208,12 +208,12 @@ def test_keys_are_made_as_the_page_says_with_the_database_asked(
     (init,) = re.findall(r"^cd /etc/despensa\n.*?keys init\n", page, re.MULTILINE | re.DOTALL)
     made = "find /etc/despensa/keys -type f -printf '%f %u %m\\n' | sort"
     assert distributed
-    machine.do("rm /etc/despensa/keys/*; cp -p /etc/despensa/database_url /root/aside")
+    machine.do("rm /etc/despensa/keys/*; cp -p /etc/despensa/database_url /run/aside")
 
     machine.do("echo postgresql://127.0.0.1:1/despensa > /etc/despensa/database_url")
     refused = machine.run(init)
     none = machine.do(made)
-    machine.do("cp -p /root/aside /etc/despensa/database_url")
+    machine.do("cp -p /run/aside /etc/despensa/database_url")
     machine.do(init)
 
     assert (refused.code, none) == (Exit.NO_DATABASE, ""), refused.out + refused.err
