@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def entry(
     try:
         require_current(database)
         in_file = log_file or (None if to_stdout else settings.log)
-        with Log.to_file(in_file, service) if in_file else nullcontext(Log.of_service(service, file=None)) as log:
+        with Log.opened(service, file=in_file) as log:
             with kept_head(settings, with_redis=not while_held) as kept:
                 _tell_if_held(database, kept) if while_held else require_whole(database, kept, tell=log.observe)
             yield Entry(settings, database, log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -118,8 +117,8 @@ def worker(
         )
     database = Database(settings.database)
     require_current(database)
-    in_file = Log.to_file(log_file, SERVICE) if log_file else nullcontext(Log.of_service(SERVICE, file=None))
-    with in_file as log, kept_head(settings) as kept:  # opened here, once: refused before any process is
+    # Opened here, once: a file that cannot be written is refused before there is any process.
+    with Log.opened(SERVICE, file=log_file) as log, kept_head(settings) as kept:
         require_whole(database, kept, tell=log.observe)
     database.close()  # each process opens its own
     for kind in KINDS:

@@ -220,7 +220,7 @@ def _remove_oldest(newest: Path, *, prefix: str, suffix: str, keep: int) -> tupl
 def _major_of(program: Path) -> int | None:
     """Debian's own pg_dump on PATH is a door to the newest that is installed, and says that one's version."""
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, check=False, text=True).stdout  # noqa: S603
+        told = subprocess.run([program, "--version"], capture_output=True, check=False, text=True).stdout  # noqa: S603  # as above
     except OSError:
         return None
     found = re.search(r"\(PostgreSQL\) (\d+)", told)

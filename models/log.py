@@ -48,6 +48,16 @@ class Log:
             sink.close()
 
     @classmethod
+    @contextmanager
+    def opened(cls, service: str, *, file: Path | None) -> Iterator[Log]:
+        """To `file`, as `to_file` does; without one to standard output, as `of_service` does."""
+        if file is None:
+            yield cls.of_service(service, file=None)
+            return
+        with cls.to_file(file, service) as log:
+            yield log
+
+    @classmethod
     def of_service(cls, service: str, *, file: Path | None) -> Log:
         """For the worker and the scheduler, until the process ends: to `file`, as `to_file` does, where one is given.
 

@@ -137,7 +137,7 @@ def _bundle(
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
-        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*memory, "mode=1777", "size=64m"]},  # noqa: S108
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*memory, "mode=1777", "size=64m"]},  # noqa: S108  # of the container
         {"destination": IN_MEMORY, "type": "tmpfs", "source": "tmpfs", "options": [*memory, "mode=1777", "size=64m"]},
         *(
             {"destination": at, "type": "bind", "source": str(source), "options": ["rbind", "rw"]}
