@@ -86,7 +86,7 @@ def check(as_json: bool = JSON) -> int:
 def run_checks() -> Iterator[Check]:
     """Settings first; the others only with settings that are valid."""
     from console.environment import environment_check
-    from models.keys import KINDS
+    from models.keys import SERVICE_KINDS
     from models.settings import read_settings
 
     try:
@@ -99,7 +99,7 @@ def run_checks() -> Iterator[Check]:
         return
     yield Check("settings", "ok", "distributed" if settings.distributed else "embedded")
     yield environment_check(os.environ, distributed=settings.distributed)
-    for kind in KINDS:
+    for kind in SERVICE_KINDS:
         yield attempt(f"key {kind}", partial(_key_version, settings, kind))
     yield from _database_checks(settings)
     yield from _issuer_checks(settings)

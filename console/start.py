@@ -102,7 +102,7 @@ def worker(
 ) -> int:
     """Credit vouchers and tell stores until SIGTERM. Any number, on any number of hosts. Logs to standard output."""
     from models.custody import require_whole
-    from models.keys import KINDS, load_keys
+    from models.keys import SERVICE_KINDS, load_keys
     from models.log import Log
     from models.schema import require_current
     from models.settings import read_settings
@@ -121,7 +121,7 @@ def worker(
     with Log.opened(SERVICE, file=log_file) as log, kept_head(settings) as kept:
         require_whole(database, kept, tell=log.observe)
     database.close()  # each process opens its own
-    for kind in KINDS:
+    for kind in SERVICE_KINDS:
         load_keys(settings.keys, kind)
     return serve(settings, processes=processes, threads=threads or settings.worker_threads, log_file=log_file)
 

@@ -15,8 +15,11 @@ from pathlib import Path
 from models.errors import Misconfigured, RefusedInput
 from models.secret_files import read_secret
 
-#: The kinds of key, each in its own file: pin.key, webhook.key and reference.key.
-KINDS = ("pin", "webhook", "reference")
+#: The keys that a host needs that runs workers or hands vouchers over; each kind in its own file: pin.key, and so on.
+SERVICE_KINDS = ("pin", "webhook", "reference")
+#: And those of a desk: where families are imported, and where certificates are signed. No service reads them.
+DESK_KINDS = ("person", "certificate")
+KINDS = SERVICE_KINDS + DESK_KINDS
 KEY_BYTES = 32
 PIN_DIGITS = 6
 

@@ -1,0 +1,18 @@
+"""What the policy may approve by itself.
+
+Why: every peso is accounted for, and every decision has a name.
+"""
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+PHASE = "expand"
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    raise NotImplementedError("what was decided is not taken back: restore a backup instead")
