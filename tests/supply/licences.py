@@ -13,8 +13,8 @@ from tests.supply import RUN_LOCK, read_lock
 #: Looked at: all allow use and shipping unchanged, with their text kept. LGPL and MPL ask for the source of the package
 #: itself to be had, which the index has; despensa changes none of them, and replacing one is an installation away.
 ACCEPTED = {
-    "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "LGPL-3.0-only", "LGPL-3.0-or-later", "MIT", "MIT-0", "MPL-2.0",
-    "PSF-2.0",
+    "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "LGPL-3.0-only", "LGPL-3.0-or-later", "MIT", "MIT-0",
+    "MPL-2.0", "PSF-2.0",
 }  # fmt: skip
 #: What packages call their licence where they do not use its SPDX name.
 SPDX = {
