@@ -217,7 +217,8 @@ def find_location(tx: Tx, typed: str) -> Location:
     named = named or [place for place in tx.list(Location) if typed.casefold() in place.name.casefold()]
     if len(named) != 1:
         what = "several locations are" if named else "no location is"
-        raise NotFound(f"{what} called {typed!r}", hint="use the five-digit code, as in locations.csv")
+        # Not repeated: whoever mistypes may have typed a family's name or place, and cron mails what is said.
+        raise NotFound(f"{what} called so", hint="use the five-digit code, as in locations.csv")
     return named[0]
 
 
