@@ -86,7 +86,7 @@ def check(as_json: bool = JSON) -> int:
 def run_checks() -> Iterator[Check]:
     """Settings first; the others only with settings that are valid."""
     from console.environment import environment_check
-    from models.keys import SERVICE_KINDS
+    from models.keys import KINDS
     from models.settings import read_settings
 
     try:
@@ -99,8 +99,8 @@ def run_checks() -> Iterator[Check]:
         return
     yield Check("settings", "ok", "distributed" if settings.distributed else "embedded")
     yield environment_check(os.environ, distributed=settings.distributed)
-    for kind in SERVICE_KINDS:
-        yield attempt(f"key {kind}", partial(_key_version, settings, kind))
+    for kind in KINDS:
+        yield attempt(f"key {kind}", partial(_key_versions, settings, kind))
     yield from _database_checks(settings)
     yield from _issuer_checks(settings)
     if settings.distributed:
@@ -204,10 +204,13 @@ def mask(url: str) -> str:
     return f"{scheme}://{start}{question}{'&'.join(words)}"
 
 
-def _key_version(settings: Settings, kind: str) -> str:
-    from models.keys import load_keys
+def _key_versions(settings: Settings, kind: str) -> str:
+    from models.keys import DESK_KINDS, key_path, load_keys
 
-    return f"version {load_keys(settings.keys, kind).latest.version}"
+    if kind in DESK_KINDS and not os.path.lexists(key_path(settings.keys, kind)):
+        return "not on this host: desks have it"
+    *earlier, latest = load_keys(settings.keys, kind).versions
+    return f"version {latest}" + (f", besides {', '.join(map(str, earlier))}" if earlier else "")
 
 
 def _issuer_checks(settings: Settings) -> Iterator[Check]:

@@ -1,18 +1,20 @@
 """The key files, and what is derived from them: PINs, voucher numbers, signing secrets, references for issuers.
 
 A key file holds one line a version, `VERSION HEX`, of 32 random bytes. The latest version is used for new things;
-earlier ones stay until nothing rests on them. No PIN and no secret is ever stored. An issuer's access token is not
-derived but given by the issuer: a file of its own beside the keys.
+earlier ones stay until nothing rests on them (models.key_rotation). No PIN and no secret is ever stored. An issuer's
+access token is not derived but given by the issuer: a file of its own beside the keys.
 """
 
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import Misconfigured, RefusedInput
+from models.key_files import put, stage
 from models.secret_files import read_secret
 
 #: The keys that a host needs that runs workers or hands vouchers over; each kind in its own file: pin.key, and so on.
@@ -21,7 +23,12 @@ SERVICE_KINDS = ("pin", "webhook", "reference")
 DESK_KINDS = ("person", "certificate")
 KINDS = SERVICE_KINDS + DESK_KINDS
 KEY_BYTES = 32
+#: A key that is so many bytes again and again was typed, and is none: no random one is. Zeros are one byte of these.
+PERIODS = (1, 2, 4, 8, 16)
 PIN_DIGITS = 6
+MENDED_BY = "restore it from its backup, or copy it from another host"
+
+_LINE = re.compile(r"(?P<version>[1-9][0-9]{0,8}) (?P<secret>(?:[0-9a-fA-F]{2})+)\r?")
 
 #: Damm's quasigroup of order 10: catches every wrong digit and every swap of neighbours. Source: H. M. Damm, 2004.
 _DAMM = (
@@ -62,12 +69,23 @@ class KeyRing:
         """This version. Raises Misconfigured: a key is kept until nothing rests on it."""
         found = next((key for key in self.keys if key.version == version), None)
         if found is None:
-            raise Misconfigured(f"version {version} of the {self.kind} key is missing", hint="restore the key file")
+            raise Misconfigured(
+                f"version {version} of the {self.kind} key is missing on this host",
+                hint=f"copy {self.kind}.key from the host on which it was made, or restore it",
+            )
         return found
+
+    @property
+    def versions(self) -> list[int]:
+        """Of its keys, ascending."""
+        return sorted(key.version for key in self.keys)
 
 
 def init_keys(folder: Path) -> list[Path]:
-    """Make the key files that are missing, 0600 in a folder 0700. Returns those made; an existing file stays."""
+    """Make the key files that are missing, 0600 in a folder 0700. Returns those made; an existing file stays.
+
+    Without asking whether something rests on them, as for a new database: `models.key_rotation.make` asks.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = []
     for kind in KINDS:
@@ -75,10 +93,15 @@ def init_keys(folder: Path) -> list[Path]:
         if path.exists():
             load_keys(folder, kind)
             continue
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(f"1 {secrets.token_hex(KEY_BYTES)}\n")
+        stage(path, key_text(KeyRing(kind, (new_key(1),))))
+        put(path)
         made.append(path)
     return made
+
+
+def new_key(version: int) -> Key:
+    """One of the system's random source."""
+    return Key(version, secrets.token_bytes(KEY_BYTES))
 
 
 def key_path(folder: Path, kind: str) -> Path:
@@ -87,15 +110,41 @@ def key_path(folder: Path, kind: str) -> Path:
 
 
 def load_keys(folder: Path, kind: str) -> KeyRing:
-    """Read a key file. Raises Misconfigured if it is missing, readable by others, short, doubled or malformed."""
+    """Read a key file.
+
+    Raises Misconfigured, which tells path and rule and never the content, if it is missing, no file, too long, readable
+    by others, malformed, short, not random, if it holds a version or a key twice, or one that is another kind's, too.
+    """
     path = key_path(folder, kind)
-    lines = read_secret(path, what=f"the {kind} key", hint="despensa keys init").splitlines()
-    keys = [_parse(path, number, text) for number, text in enumerate(lines, start=1)]
-    if not keys:
-        raise Misconfigured(f"the {kind} key {path} is empty", hint="restore it from its backup")
+    keys = read_keys(path, kind)
+    for other in KINDS:
+        if other != kind and _secrets_of(folder, other) & {key.secret for key in keys.keys}:
+            raise Misconfigured(f"{path} holds the same key as {key_path(folder, other)}", hint=MENDED_BY)
+    return keys
+
+
+def read_keys(path: Path, kind: str) -> KeyRing:
+    """The keys in one file, whatever lies beside it. Raises Misconfigured as `load_keys` does."""
+    text = read_secret(
+        path, what=f"the {kind} key", hint="despensa keys init; on a further host: copy it from the first"
+    )
+    if not text.strip():
+        raise Misconfigured(f"the {kind} key {path} is empty", hint=MENDED_BY)
+    lines = text.removesuffix("\n").split("\n")
+    keys = [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
     if len({key.version for key in keys}) < len(keys) or len({key.secret for key in keys}) < len(keys):
-        raise Misconfigured(f"the {kind} key {path} holds a version or a key twice", hint="restore it from its backup")
+        raise Misconfigured(f"the {kind} key {path} holds a version or a key twice", hint=MENDED_BY)
     return KeyRing(kind, tuple(keys))
+
+
+def key_text(keys: KeyRing) -> str:
+    """A key file's content."""
+    return "".join(f"{key.version} {key.secret.hex()}\n" for key in keys.keys)
+
+
+def fingerprint(kind: str, key: Key) -> str:
+    """By which hosts tell that they have the same key: 16 hexadecimal digits of an HMAC. Nothing leads back from it."""
+    return hmac.new(key.secret, f"fingerprint:{kind}:{key.version}".encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def pin(keys: KeyRing, *, version: int, voucher_id: int) -> str:
@@ -116,10 +165,14 @@ def parse_voucher_number(text: str) -> int:
     return int(text[:-1])
 
 
-def store_secret(keys: KeyRing, *, store_id: str, version: int) -> str:
-    """A store's signing secret, as Standard Webhooks writes it: derived, so that none is stored."""
+def store_secret(keys: KeyRing, *, store_id: str, version: int, key_version: int | None = None) -> str:
+    """A store's signing secret, as Standard Webhooks writes it: derived, so that none is stored.
+
+    `version` counts the secrets of this store; without `key_version` the latest version of the key is meant.
+    """
+    key = keys.latest if key_version is None else keys.get(key_version)
     message = f"store:{store_id}:{version}".encode()
-    digest = hmac.new(keys.get(1).secret, message, hashlib.sha256).digest()
+    digest = hmac.new(key.secret, message, hashlib.sha256).digest()
     return "whsec_" + base64.b64encode(digest).decode()
 
 
@@ -154,12 +207,21 @@ def _check_digit(digits: str) -> int:
     return interim
 
 
-def _parse(path: Path, number: int, text: str) -> Key:
-    version, _, secret = text.partition(" ")
+def _secrets_of(folder: Path, kind: str) -> set[bytes]:
+    """Of another kind, to compare; what is wrong with it is told by whoever needs it."""
     try:
-        key = Key(int(version), bytes.fromhex(secret))
-    except ValueError:
-        raise Misconfigured(f"{path} line {number} is not `VERSION HEX`", hint="restore it from its backup") from None
-    if len(key.secret) < KEY_BYTES or key.version < 1:
-        raise Misconfigured(f"{path} line {number}: a key has {KEY_BYTES} bytes", hint="restore it from its backup")
+        return {key.secret for key in read_keys(key_path(folder, kind), kind).keys}
+    except Misconfigured:
+        return set()
+
+
+def _parse(path: Path, number: int, text: str) -> Key:
+    found = _LINE.fullmatch(text)
+    if found is None:
+        raise Misconfigured(f"{path} line {number} is not `VERSION HEX`", hint=MENDED_BY)
+    key = Key(int(found["version"]), bytes.fromhex(found["secret"]))
+    if len(key.secret) != KEY_BYTES:
+        raise Misconfigured(f"{path} line {number}: a key has {KEY_BYTES} bytes", hint=MENDED_BY)
+    if any(key.secret == key.secret[:period] * (KEY_BYTES // period) for period in PERIODS):
+        raise Misconfigured(f"{path} line {number}: a key is random, and this one repeats itself", hint=MENDED_BY)
     return key

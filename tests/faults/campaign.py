@@ -1,5 +1,6 @@
 """Months that are killed: what one is made of, how it is lived until it is over, and what is wrong with it then."""
 
+import hashlib
 import random
 import secrets
 import shutil
@@ -17,7 +18,7 @@ import orjson
 
 from models import schema
 from models.journal import GENESIS, hash_of_line
-from models.keys import KEY_BYTES, credit_reference, init_keys, key_path, load_keys, token_path
+from models.keys import credit_reference, init_keys, key_path, load_keys, token_path
 from models.reconcile import reconcile
 from models.storage import Database, sqlite_url
 from models.tables import Case, Disbursement, Enrolment, Household, Intent, Notice, Programme, Run, Voucher
@@ -164,7 +165,7 @@ class Stage:
         self._home = self._folder / "prepared"
         keys = init_keys(self._home / "keys")
         # A fixed key: the issuer's faults are drawn by reference, so that a seed repeats them.
-        key_path(keys[0].parent, "reference").write_text(f"1 {'5a' * KEY_BYTES}\n")
+        key_path(keys[0].parent, "reference").write_text(f"1 {hashlib.sha256(b'campaign').hexdigest()}\n")
         token_path(keys[0].parent, "northern-mexico").touch(mode=0o600)
         token_path(keys[0].parent, "northern-mexico").write_text("rehearsal")
         url = sqlite_url(self._home / "despensa.sqlite3")

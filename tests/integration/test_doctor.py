@@ -373,7 +373,7 @@ def test_host_that_made_a_reference_key_of_its_own_is_told_before_it_is_stuck(
     with SimulatedIssuer() as issuer, a_month(installation, issuer, count=1) as run:
         work(installation, run)
         before = found(command_line)["reference key"]
-        key_path(installation.settings.keys, "reference").write_text(f"1 {'5a' * KEY_BYTES}\n")
+        key_path(installation.settings.keys, "reference").write_text(f"1 {bytes(range(KEY_BYTES)).hex()}\n")
 
         after = found(command_line)["reference key"]
 
