@@ -17,8 +17,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "despensa db restored /var/log/despensa/*.jsonl* --dry-run",
         "despensa db restored /var/log/despensa/*.jsonl*",
     ),
-    "keys": ("despensa keys init",),
+    "keys": ("despensa keys init", "despensa keys rotate pin"),
     "keys init": ("despensa keys init",),
+    "keys rotate": ("despensa keys rotate pin", "despensa keys rotate person"),
+    "keys retire": ("despensa keys retire pin 1",),
     "import": (
         "despensa import deploy/programmes/northern-mexico --dry-run",
         "despensa import households.csv --programme northern-mexico",

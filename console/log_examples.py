@@ -77,6 +77,10 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "secret.rotated": ("2026-11-21T16:30:00.250417Z", COMMAND, {
         "store": "TIJ-02", "version": 2, "previous_until": "2026-11-28T16:30:00.250417Z",
     }),
+    "key.made": ("2026-11-22T16:30:00.318206Z", COMMAND, {
+        "kind": "pin", "version": 2, "fingerprint": "9b1f0c7e52a4d386",
+    }),
+    "key.retired": ("2026-11-22T16:31:12.007914Z", COMMAND, {"kind": "webhook", "version": 1}),
     "slot.expected": ("2026-11-24T17:00:03.118402Z", SCHEDULER, {
         "opens_local": "2026-12-01T09:00-08:00", "families": 298, "amount_minor": 247_042_000, "blocked": "",
     }),

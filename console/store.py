@@ -129,7 +129,7 @@ def secret(
         keys = load_keys(desk.settings.keys, "webhook")
         with desk.database.reading() as tx:
             found, now = get_store(tx, store), tx.now
-            overlapping = len(secrets_of(found, keys=keys, now=now)) > 1
+            overlapping = found.previous_secret_until is not None and found.previous_secret_until > now
         if rotate:
             ends = " The one before the present one stops signing at once." if overlapping else ""
             confirm(f"Rotate the secret of {store}?{ends}", yes=yes)
@@ -137,7 +137,7 @@ def secret(
                 found, now = rotate_secret(tx, store), tx.now
         signing = secrets_of(found, keys=keys, now=now)
     until = None
-    if len(signing) > 1 and found.previous_secret_until is not None:
+    if found.previous_secret_until is not None and found.previous_secret_until > now:
         until = instant_text(found.previous_secret_until)
     if as_json:
         echo_json({"store": store, "version": found.secret_version, "secret": signing[0], "previous_until": until})

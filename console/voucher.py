@@ -50,6 +50,7 @@ def export(
     PINs lose their leading zeros.
     """
     from models.handover import count_vouchers, export_run
+    from models.key_rotation import require_same
     from models.keys import load_keys
     from models.runs import find_run
     from models.tables import run_code
@@ -57,6 +58,7 @@ def export(
     with entry() as desk:
         keys = load_keys(desk.settings.keys, "pin")
         with desk.database.reading() as tx:
+            require_same(tx, keys)  # another key under one of the versions would print PINs that nobody else has
             found = find_run(tx, run)
             count = count_vouchers(tx, found)
         if count < found.lines:

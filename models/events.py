@@ -402,6 +402,34 @@ class SecretRotated(Journalled):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyMade(Journalled):
+    """A version of a key was made, by `keys init` or `keys rotate`, and is about to be put into its file.
+
+    Or it was made before this database, or forgotten by a restore, and is recorded now.
+    """
+
+    NAME: ClassVar[str] = "key.made"
+    LEVEL: ClassVar[str] = "warning"
+
+    kind: str
+    version: int
+    fingerprint: str  #: by which hosts tell that they have the same key; nothing leads back from it to the key
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRetired(Journalled):
+    """A version of a key, on which nothing rests any more, is about to be taken out of its file. Once."""
+
+    NAME: ClassVar[str] = "key.retired"
+    LEVEL: ClassVar[str] = "warning"
+
+    kind: str
+    version: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseRestored(Journalled):
     """A restored backup goes on. Every line after kept_seq up to forgotten_seq is void, wherever this line stands."""
 

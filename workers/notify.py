@@ -152,11 +152,18 @@ def settle_notice(database: Database, notice_id: int, taken: Taken, answer: Answ
 
 
 def secrets_of(store: Store, *, keys: KeyRing, now: datetime) -> list[str]:
-    """The secrets that sign for a store now: its own, and during a rotation the one before."""
+    """The secrets that sign for a store now: its own, and during a rotation the one before.
+
+    So by every version of the key that is in its file, the latest first: a store verifies with one of them.
+    """
     versions = [store.secret_version]
     if store.previous_secret_until is not None and store.previous_secret_until > now:
         versions.append(store.secret_version - 1)
-    return [store_secret(keys, store_id=store.id, version=version) for version in versions]
+    return [
+        store_secret(keys, store_id=store.id, version=version, key_version=key_version)
+        for key_version in reversed(keys.versions)
+        for version in versions
+    ]
 
 
 def _change_breaker(tx: Tx, store_id: str, answer: Answer) -> list[Observed]:

@@ -8,6 +8,7 @@ from console.config import app, mask
 from console.database import app as db_app
 from console.keys import app as keys_app
 from models.errors import Exit
+from models.storage import Database
 from tests.command_line import CommandLine
 
 #: What is set, the exit code of `config check`, what it must say. In precedence order.
@@ -88,12 +89,11 @@ def test_damaged_key_is_misused(command_line: CommandLine, tmp_path: Path, damag
 
 
 def test_redis_that_does_not_answer_is_exit_11(
-    monkeypatch: pytest.MonkeyPatch, postgresql: str, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, postgresql_database: Database, tmp_path: Path
 ) -> None:
     """The database stands: what is missing is the broker, and the code says so."""
-    from tests.conftest import url_of
-
-    settings = {"DESPENSA_HOME": str(tmp_path), "DESPENSA_DATABASE_URL": url_of(postgresql, "migrated")}
+    url = postgresql_database.url.render_as_string(hide_password=False)
+    settings = {"DESPENSA_HOME": str(tmp_path), "DESPENSA_DATABASE_URL": url}
     command_line = CommandLine(monkeypatch, {**settings, "DESPENSA_REDIS_URL": f"unix://{tmp_path}/none.sock"})
     command_line.run(keys_app, "init")
 
