@@ -52,7 +52,7 @@ def key_use_check(keys: KeyRing, known: Recorded, uses: dict[int, Use], *, begun
         detail = f"version {elsewhere[0]} was made on another host, and is not here yet"
         return Check(name, "warning", detail, copy)
     if begun:
-        return Check(name, "warning", "a rotation was begun here, and not finished", f"despensa keys rotate {kind}")
+        return Check(name, "warning", "a change of it was begun here, and not finished", "repeat the keys command")
     retired = sorted(known.retired & set(keys.versions))
     if retired:
         detail = f"version {retired[0]} is retired, and still in the file"

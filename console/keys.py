@@ -112,19 +112,17 @@ def retire(
 
     Refused while a voucher of it is valid, an active enrolment rests on it, or a certificate was signed with it.
     """
-    from models.key_rotation import require_same, require_unused
+    from models.key_rotation import require_unused
     from models.key_rotation import retire as take_out
-    from models.keys import key_path, load_keys
+    from models.keys import key_path
     from models.settings import read_settings
 
     _require_rotated(kind)
     settings = read_settings()
     with _database(settings) as found:
         database = _there(found)
-        keys = load_keys(settings.keys, kind)
         with database.reading() as tx:
-            require_same(tx, keys)
-            require_unused(tx, keys, version)
+            require_unused(tx, kind, version)
         stores = " Stores that still verify with it refuse their notices from then on." if kind == "webhook" else ""
         confirm(f"Take version {version} out of {key_path(settings.keys, kind)} for good?{stores}", yes=yes)
         rest = take_out(database, settings.keys, kind, version)

@@ -169,7 +169,7 @@ def make(database: Database | None, folder: Path, kind: str) -> KeyRing:
     where a version was made on another host and is not here.
     """
     path = key_path(folder, kind)
-    keys = load_keys(folder, kind) if os.path.lexists(path) else KeyRing(kind, ())
+    keys = _load_or_none(folder, kind)
     made = 0
     if database is not None:
         with database.reading() as tx:
@@ -221,41 +221,43 @@ def record(database: Database, keys: KeyRing) -> None:
 def retire(database: Database, folder: Path, kind: str, version: int) -> KeyRing:
     """Take a version out of the key file, and record it. Returns what is left; again, and on other hosts, the same.
 
-    Raises RefusedByState while something rests on it, while it is the only one, or while a rotation is not finished.
+    A version that was recorded and lost with its file is given up in this way, too. Raises RefusedByState while
+    something rests on it, while it is the only one, or while a rotation is not finished.
     """
     with held(folder):
-        keys = load_keys(folder, kind)
+        path = key_path(folder, kind)
+        keys = _load_or_none(folder, kind)
         if find_begun(folder, keys) is not None:
             raise RefusedByState(f"the {kind} key is being rotated here", hint=f"despensa keys rotate {kind}")
         rest = KeyRing(kind, tuple(key for key in keys.keys if key.version != version))
-        if rest != keys and rest.keys:
-            stage(key_path(folder, kind), key_text(rest))  # first: a folder that cannot be written records nothing
         with database.transaction() as tx:
             tx.one(LOCK_KEYS)
             known = require_same(tx, keys)
             if version not in keys.versions and version not in known.made:
                 raise RefusedInput(f"there is no version {version} of the {kind} key", hint="despensa config check")
-            require_unused(tx, keys, version)
+            require_unused(tx, kind, version)
+            if keys.versions == [version]:
+                hint = f"despensa keys rotate {kind}"
+                raise RefusedByState(f"version {version} is the only one of the {kind} key", hint=hint)
+            if rest != keys:
+                stage(path, key_text(rest))  # a folder that cannot be written records nothing
             if version not in known.retired:
                 append(tx, KeyRetired(kind=kind, version=version, operator=tx.operator))
         if rest != keys:
-            put(key_path(folder, kind))
+            put(path)
         return rest
 
 
-def require_unused(tx: Tx, keys: KeyRing, version: int) -> None:
-    """Raises RefusedByState while something rests on this version of a key, or there would be none left."""
-    if keys.versions == [version]:
-        hint = f"despensa keys rotate {keys.kind}"
-        raise RefusedByState(f"version {version} is the only one of the {keys.kind} key", hint=hint)
-    if keys.kind == "pin" and list_lost(tx, undecided=True):
+def require_unused(tx: Tx, kind: str, version: int) -> None:
+    """Raises RefusedByState while something rests on this version of a key."""
+    if kind == "pin" and list_lost(tx, undecided=True):
         raise RefusedByState(
             "a restored backup has lost runs, whose hand-over files may rest on any version of the pin key",
             hint="despensa run lost",
         )
-    use = uses_of(tx, keys.kind).get(version)
+    use = uses_of(tx, kind).get(version)
     if use is not None and use.in_force:
-        raise RefusedByState(f"{use} rest on version {version} of the {keys.kind} key", hint=_WAIT_FOR[keys.kind])
+        raise RefusedByState(f"{use} rest on version {version} of the {kind} key", hint=_WAIT_FOR[kind])
 
 
 #: What ends the use of a version.
@@ -274,11 +276,16 @@ def find_begun(folder: Path, keys: KeyRing) -> KeyRing | None:
     try:
         found = read_keys(staged, keys.kind)
     except Misconfigured:
-        found = keys
-    if found.keys[:-1] == keys.keys and found.latest == found.keys[-1]:
+        found = None
+    if found is not None and found.keys[:-1] == keys.keys and found.latest == found.keys[-1]:
         return found
     staged.unlink()
     return None
+
+
+def _load_or_none(folder: Path, kind: str) -> KeyRing:
+    """The keys of a file; none where there is no file, which is not yet made, or lost."""
+    return load_keys(folder, kind) if os.path.lexists(key_path(folder, kind)) else KeyRing(kind, ())
 
 
 def _require_all(keys: KeyRing, known: Recorded) -> None:

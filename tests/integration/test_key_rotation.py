@@ -443,7 +443,7 @@ PINS = KeyRing("pin", RING.keys)
             id="not copied yet",
         ),
         pytest.param(
-            KeyRing("pin", PINS.keys[:1]), MADE, {}, True, "warning", "a rotation was begun here", id="killed here",
+            KeyRing("pin", PINS.keys[:1]), MADE, {}, True, "warning", "a change of it was begun here", id="killed here",
         ),
         pytest.param(
             PINS, Recorded(MADE.made, frozenset({1})), {}, False, "warning", "version 1 is retired",
