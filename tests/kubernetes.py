@@ -190,8 +190,16 @@ def breaches_of_secrecy(manifests: Sequence[Manifest]) -> Iterator[str]:
             ):
                 yield f"{pod.name}: {container['name']}: a secret in a variable"
         for volume in pod.spec.get("volumes", []):
-            if "secret" in volume and volume["secret"].get("defaultMode") != 0o440:
+            if secrets_of(volume) and volume.get("secret", volume.get("projected")).get("defaultMode") != 0o440:
                 yield f"{pod.name}: {volume['name']}: not 0440"
+
+
+def secrets_of(volume: Manifest) -> set[str]:
+    """The Secrets whose files a volume shows."""
+    if "secret" in volume:
+        return {volume["secret"]["secretName"]}
+    sources = volume.get("projected", {}).get("sources", [])
+    return {each["secret"]["name"] for each in sources if "secret" in each}
 
 
 def breaches_of_mounts(manifests: Sequence[Manifest]) -> Iterator[str]:

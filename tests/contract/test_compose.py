@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 
 from console.main import app
 from models.deadlines import SHUTDOWN_S, STOP_S
+from models.keys import SERVICE_KINDS
 from models.settings import PREFIX, read_settings
 from tests.builders import TIJUANA, a_programme, a_released_run, families, vouchers_of
 from tests.command_line import parsed_by
@@ -54,7 +55,11 @@ def settings_of(name: str) -> dict[str, str]:
 
 def mounts_of(name: str) -> dict[str, str]:
     """What lies behind each path of a service's volumes."""
-    return {target: source for source, target in (each.split(":")[:2] for each in SERVICES[name].get("volumes", ()))}
+    each_way = (
+        (each["source"], each["target"]) if isinstance(each, dict) else each.split(":")[:2]
+        for each in SERVICES[name].get("volumes", ())
+    )  # fmt: skip
+    return {target: source for source, target in each_way}
 
 
 def test_file_keeps_the_schema_of_compose() -> None:
@@ -159,7 +164,16 @@ def test_dashboard_sees_the_log_and_neither_database_nor_redis() -> None:
 
 
 def test_keys_are_shown_to_whoever_derives_something_from_them() -> None:
-    assert {name for name in SERVICES if "./secrets/keys" in mounts_of(name).values()} == {"worker", "operator"}
+    """Whoever breaks into a service can tell who nobody is, and sign no certificate."""
+    shown = {
+        name: {source for source in mounts_of(name).values() if source.startswith("./secrets/keys")}
+        for name in SERVICES
+    }
+
+    assert {name: each for name, each in shown.items() if each} == {
+        "worker": {f"./secrets/keys/{kind}.key" for kind in SERVICE_KINDS}, "operator": {"./secrets/keys"},
+    }  # fmt: skip
+    assert all(each["read_only"] for each in SERVICES["worker"]["volumes"] if isinstance(each, dict))
 
 
 def test_backup_is_put_back_as_the_runbook_says() -> None:
@@ -213,7 +227,7 @@ def test_everything_named_is_there() -> None:
     for name, service in SERVICES.items():
         for target, source in mounts_of(name).items():
             if source.startswith("./secrets"):
-                assert f"mkdir -m 0700 new/{Path(source).name}" in made
+                assert f"mkdir -m 0700 new/{Path(source).parts[1]}" in made
             elif source.startswith("."):
                 assert (FOLDER / source).exists(), f"{name}: {source}"
             else:

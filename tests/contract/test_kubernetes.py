@@ -17,10 +17,11 @@ from typer.main import get_command
 from console.main import app
 from console.start import TIMEOUT_S
 from models.deadlines import SHUTDOWN_S, STOP_S
+from models.keys import DESK_KINDS
 from models.settings import read_settings
 from tests import kubernetes
 from tests.command_line import parsed_by
-from tests.kubernetes import FOLDER, Manifest, Pod, of_kind, pods_of, render
+from tests.kubernetes import FOLDER, Manifest, Pod, of_kind, pods_of, render, secrets_of
 
 pytestmark = pytest.mark.long
 
@@ -234,14 +235,29 @@ def test_whoever_has_a_url_reaches_the_databases_and_nobody_else(rendered: dict[
         ]  # fmt: skip
 
 
-def test_keys_are_where_they_are_needed_and_nowhere_else(everything: list[Manifest]) -> None:
+@pytest.mark.parametrize(
+    ("secret", "holders"), [("despensa-keys", {"worker", "desk"}), ("despensa-keys-desk", {"desk"})]
+)
+def test_keys_are_where_they_are_needed_and_nowhere_else(
+    everything: list[Manifest], secret: str, holders: set[str]
+) -> None:
+    """No service can tell who a person is, or sign a certificate."""
     with_keys = {
         pod.labels[COMPONENT]
         for pod in pods_of(everything)
-        if any(each.get("secret", {}).get("secretName") == "despensa-keys" for each in pod.spec.get("volumes", []))
+        if any(secret in secrets_of(each) for each in pod.spec.get("volumes", []))
     }
 
-    assert with_keys == {"worker", "desk"}
+    assert with_keys == holders
+
+
+def test_secret_of_services_is_made_without_the_keys_of_desks() -> None:
+    """By the page's own words: they are moved away before it is made."""
+    page = (FOLDER / "README.md").read_text()
+    (moved,) = re.findall(r"mv (.*) keys-desk/", page)
+
+    assert moved.split() == [f"keys/{kind}.key" for kind in DESK_KINDS]
+    assert page.index("keys-desk/") < page.index("despensa-keys --from-file=keys\n")
 
 
 def test_pods_have_time_to_stop(everything: list[Manifest]) -> None:
@@ -331,10 +347,7 @@ def test_readme_says_how_each_secret_is_made(everything: list[Manifest]) -> None
     page = re.sub(r"despensa-desk-[a-z]+", "despensa-desk-OPERATOR", page)
     made = set(re.findall(r"create secret generic (\S+)", page))
     mounted = {
-        volume["secret"]["secretName"]
-        for pod in pods_of(everything)
-        for volume in pod.spec.get("volumes", [])
-        if "secret" in volume
+        name for pod in pods_of(everything) for volume in pod.spec.get("volumes", []) for name in secrets_of(volume)
     }
 
     assert made == mounted
@@ -380,8 +393,8 @@ def test_desk_of_the_owner_is_made_of_what_is_in_the_cluster() -> None:
     pod = YAML(typ="safe").load(made)
 
     assert pod["metadata"]["name"] == "despensa-desk-owner"
-    assert {each["secret"]["secretName"] for each in pod["spec"]["volumes"] if "secret" in each} == {
-        "despensa-owner", "despensa-keys",
+    assert set().union(*(secrets_of(each) for each in pod["spec"]["volumes"])) == {
+        "despensa-owner", "despensa-keys", "despensa-keys-desk",
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from console.main import app
 from console.start import TIMEOUT_S
 from models.deadlines import LEASE_S, SHUTDOWN_S, STOP_S
 from models.errors import Exit
+from models.keys import SERVICE_KINDS
 from models.settings import PREFIX, Settings
 from tests.units import COMMON, FOLDER, PROGRAM, SERVICES, TIMERS, parse, read_unit, started, unit_root
 
@@ -184,6 +185,13 @@ def test_keys_are_shown_to_workers_alone(root: Path) -> None:
     holders = {path.parent.name for path in (root / "etc/systemd/system").rglob("*") if ".key" in _text(path)}
 
     assert holders == {"despensa-worker@.service.d"}
+
+
+def test_workers_are_shown_no_key_of_desks() -> None:
+    """Whoever breaks into one can tell who nobody is, and sign no certificate."""
+    shown = re.findall(r"LoadCredential=(\w+)\.key:/etc/despensa/keys/\1\.key", (FOLDER / "keys.conf").read_text())
+
+    assert tuple(shown) == SERVICE_KINDS
 
 
 def _text(path: Path) -> str:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from models.errors import Exit
+from models.keys import KINDS, SERVICE_KINDS
 from models.storage import Database, sqlite_url
 from models.tables import Programme, Run
 from scheduler.approve import approve_by_policy
@@ -36,7 +37,6 @@ FAMILIES = 70
 #: What a denied system call would be answered with, an error, a program may swallow. This ends it instead.
 DEADLY = "[Service]\nSystemCallErrorNumber=kill\n"
 HOOK = '#!/bin/sh\necho "operator: $1 $MONITOR_SERVICE_RESULT $MONITOR_EXIT_STATUS"\n'
-KEYS = ("pin", "webhook", "reference")
 SERVICES = ("despensa-scheduler", "despensa-worker@1", "despensa-worker@2", "despensa-dashboard")
 
 
@@ -121,7 +121,7 @@ def distributed(
             "backup_database_url": url_of_login("despensa_backup"),
             **{f"logins/{login}": url_of_login(login) for login in ("ana", "ana_upgrades")},
             "redis_url": f"redis://localhost:{redis.port}/0\n",
-            **{f"keys/{kind}.key": (installation.settings.keys / f"{kind}.key").read_text() for kind in KEYS},
+            **{f"keys/{kind}.key": (installation.settings.keys / f"{kind}.key").read_text() for kind in SERVICE_KINDS},
         }
         for name, text in secrets.items():
             machine.write(f"/etc/despensa/{name}", text, mode="600")
@@ -197,7 +197,7 @@ def test_keys_are_shown_to_workers_alone_and_backups_have_their_own_login(
         for unit in ("despensa-scheduler", "despensa-worker@1")
     }
     urls = {"database_url", "redis_url"}
-    assert shown == {"despensa-scheduler": urls, "despensa-worker@1": urls | {f"{kind}.key" for kind in KEYS}}
+    assert shown == {"despensa-scheduler": urls, "despensa-worker@1": urls | {f"{kind}.key" for kind in SERVICE_KINDS}}
 
 
 def test_keys_are_made_as_the_page_says_with_the_database_asked(
@@ -217,7 +217,7 @@ def test_keys_are_made_as_the_page_says_with_the_database_asked(
     machine.do(init)
 
     assert (refused.code, none) == (Exit.NO_DATABASE, ""), refused.out + refused.err
-    assert machine.do(made).splitlines() == [f"{kind}.key root 600" for kind in sorted(KEYS)]
+    assert machine.do(made).splitlines() == [f"{kind}.key root 600" for kind in sorted(KINDS)]
 
 
 def test_person_works_with_a_login_of_their_own(
