@@ -38,7 +38,7 @@ BEGIN
                        CASE WHEN c.relkind = 'v' THEN 'SELECT'
                             ELSE COALESCE(work.may, 'SELECT, INSERT, UPDATE') END AS work_may,
                        -- Families; and groups, of which a small one says who is in it.
-                       c.relname NOT IN ('household', 'enrolment', 'run_group') AS read_may
+                       c.relname NOT IN ('household', 'enrolment', 'enrolment_conflict', 'run_group') AS read_may
                 FROM pg_class c
                 LEFT JOIN (VALUES
                     -- Facts are corrected by new ones.

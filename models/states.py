@@ -110,6 +110,17 @@ class EnrolmentStatus(StrEnum):
     STOPPED = "stopped"
 
 
+class ConflictDecision(StrEnum):
+    """What operators find of a household that was to be active beside another of the same person."""
+
+    SAME = "same"  #: one person: the newcomer is stopped, the other keeps its months
+    DIFFERENT = "different"  #: two people: the newcomer gets a seat of its own
+
+
+#: Why a household is held or stopped that two operators have to decide about, or did. No file may give this reason.
+DOUBLE_ENROLMENT = "double_enrolment"
+
+
 class Approval(StrEnum):
     """Who approves a run of the programme."""
 

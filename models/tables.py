@@ -23,6 +23,7 @@ from models.states import (
     CaseOutcome,
     CaseReason,
     CaseState,
+    ConflictDecision,
     NoticeState,
     RunState,
 )
@@ -68,6 +69,9 @@ def _one_of(column: str, values: Any) -> CheckConstraint:
 
 def _cycle(column: str) -> CheckConstraint:
     return CheckConstraint(f"{column} >= '2000-01' AND {column} < '2200-01' AND length({column}) = 7", name=column)
+
+
+_DECISIONS = ", ".join(repr(str(each)) for each in ConflictDecision)
 
 
 class Programme(Table, table=True):
@@ -215,13 +219,27 @@ class Household(Table, table=True):
 
 
 class Enrolment(Table, table=True):
-    """A household's place in a programme: its window of months, and whether they are paid."""
+    """A household's place in a programme: its window of months, and whether they are paid.
+
+    Of one person one is active: the unique key over programme, hash and seat says so, not code.
+    """
 
     __table_args__ = _table(
         _cycle("first_cycle"),
         _cycle("last_cycle"),
         CheckConstraint("first_cycle <= last_cycle", name="window"),
         _one_of("status", ("active", "held", "stopped")),
+        CheckConstraint("length(person_hash) = 64", name="person_hash"),
+        CheckConstraint("(person_hash IS NULL) = (person_key_version IS NULL)", name="person_key_version"),
+        Index(
+            "uq_enrolment_person",
+            "programme_id",
+            "person_hash",
+            "person_seat",
+            unique=True,
+            sqlite_where=sql("status = 'active' AND person_hash IS NOT NULL"),
+            postgresql_where=sql("status = 'active' AND person_hash IS NOT NULL"),
+        ),
     )
     programme_id: int = big(references="programme.id", key=True)
     household_id: int = big(references="household.id", key=True)
@@ -229,6 +247,43 @@ class Enrolment(Table, table=True):
     last_cycle: str = text()  #: first_cycle + cycles − 1
     status: str = text()  #: EnrolmentStatus; read by the next plan
     reason_code: str = text(default="")  #: why held or stopped
+    person_hash: str | None = text(default=None)  #: models.person_keys; None where no file has said who it is
+    person_key_version: int | None = integer(default=None)  #: of the person key
+    person_seat: int = big(default=0)  #: 0, or the conflict by which two operators said: another person. A trigger asks
+
+
+class EnrolmentConflict(Table, table=True):
+    """One household was to be active beside another of the same person: two operators say whether it is.
+
+    Made by `despensa import`, decided by `despensa enrolment decide`; never deleted. The newcomer is not active while
+    this is undecided, or decided `same`. On PostgreSQL a trigger says that whoever decides is the session's login.
+    """
+
+    __tablename__ = "enrolment_conflict"
+    __table_args__ = _table(
+        UniqueConstraint("programme_id", "household_id", "other_household_id"),
+        CheckConstraint("household_id <> other_household_id", name="two_households"),
+        CheckConstraint(f"first_decision IN ({_DECISIONS})", name="first_decision"),
+        CheckConstraint("(first_decision IS NULL) = (first_decided_by IS NULL)", name="first_decided_by"),
+        CheckConstraint("(first_decision IS NULL) = (first_decided_at IS NULL)", name="first_decided_at"),
+        # A second decision makes the outcome, if it is another operator's and the same as the first.
+        CheckConstraint("outcome IS NULL OR (first_decision IS NOT NULL AND outcome = first_decision)", name="outcome"),
+        CheckConstraint("(outcome IS NULL) = (decided_by IS NULL)", name="decided_by"),
+        CheckConstraint("(outcome IS NULL) = (decided_at IS NULL)", name="decided_at"),
+        CheckConstraint("decided_by <> first_decided_by", name="four_eyes"),
+        counted=True,
+    )
+    id: int = identity()
+    programme_id: int = big(references="programme.id")
+    household_id: int = big(references="household.id")  #: the newcomer
+    other_household_id: int = big(references="household.id")
+    found_at: datetime = instant()
+    first_decision: str | None = text(default=None)  #: ConflictDecision, of the operator who decided last alone
+    first_decided_by: str | None = text(default=None)
+    first_decided_at: datetime | None = instant(default=None)
+    outcome: str | None = text(default=None)  #: ConflictDecision, once a second operator agreed
+    decided_by: str | None = text(default=None)  #: that one
+    decided_at: datetime | None = instant(default=None)
 
 
 class ExpectedSlot(Table, table=True):

@@ -7,20 +7,27 @@ from alembic import op
 from sqlalchemy import text
 
 
-def create_index(name: str, table: str, columns: Sequence[str], *, unique: bool = False) -> None:
-    """On PostgreSQL CONCURRENTLY: nobody waits for it. It waits for every transaction that has begun.
+def create_index(
+    name: str, table: str, columns: Sequence[str], *, unique: bool = False, where: str | None = None
+) -> None:
+    """On PostgreSQL CONCURRENTLY: nobody waits for it. It waits for every transaction that has begun. `where` is the
+    condition of the rows that are in it.
 
     It cannot be part of a transaction, so it is alone in its migration, and may be repeated: what an attempt that was
     broken off left behind, PostgreSQL calls it invalid, is dropped first.
     """
     context = op.get_context()
+    condition = None if where is None else text(where)
     if context.dialect.name == "sqlite":
-        op.create_index(name, table, columns, unique=unique)
+        op.create_index(name, table, columns, unique=unique, sqlite_where=condition)
         return
     with context.autocommit_block(), _patient():
         if not context.as_sql and op.get_bind().execute(_IS_INVALID, {"name": name}).scalar_one():
             op.execute(f"DROP INDEX CONCURRENTLY {name}")
-        op.create_index(name, table, columns, unique=unique, if_not_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            name, table, columns, unique=unique, if_not_exists=True, postgresql_concurrently=True,
+            postgresql_where=condition,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -1,7 +1,10 @@
-"""No person is active twice in a programme.
+"""No person is active twice in a programme: a unique key says so, and finds who is active already.
 
-Why: every peso is accounted for, and every decision has a name.
+Why: an import compares, and two imports wait for each other; but what must never be, the database refuses, whoever
+writes. Two registrations that two operators found to be two people have seats of their own.
 """
+
+from models.migrations.online import create_index
 
 revision = "0010"
 down_revision = "0009"
@@ -11,7 +14,10 @@ PHASE = "expand"
 
 
 def upgrade() -> None:
-    pass
+    create_index(
+        "uq_enrolment_person", "enrolment", ["programme_id", "person_hash", "person_seat"], unique=True,
+        where="status = 'active' AND person_hash IS NOT NULL",
+    )  # fmt: skip
 
 
 def downgrade() -> None:
