@@ -126,7 +126,7 @@ def _installed(home: Path, enrolled: list[replay.Family], stores: SimulatedStore
 def _import(desk: Entry, folder: Path) -> None:
     from models.intake.load import load
 
-    load(desk.database, folder, programme=None, dry_run=False, show=lambda _: None)
+    load(desk.database, folder, programme=None, dry_run=False, show=lambda _: None, keys=desk.settings.keys)
 
 
 def _replay(desk: Entry, *, cycles: int, kill_at: int | None, credits_before: int = 0) -> None:

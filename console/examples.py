@@ -25,6 +25,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "despensa import deploy/programmes/northern-mexico --dry-run",
         "despensa import households.csv --programme northern-mexico",
     ),
+    "enrolment": ("despensa enrolment conflicts", "despensa enrolment decide 7 --same"),
+    "enrolment conflicts": ("despensa enrolment conflicts", "despensa enrolment conflicts --all --json"),
+    "enrolment decide": ("despensa enrolment decide 7 --same", "despensa enrolment decide 7 --different --yes"),
     "run": ("despensa run start", "despensa run status --watch", "despensa run cases"),
     "run start": (
         "despensa run start",
@@ -120,7 +123,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 PANELS: dict[str, tuple[str, ...]] = {
     "Try it": ("demo", "rehearse", "simulate"),
     "Set up": ("doctor", "config", "db", "keys", "import"),
-    "The month": ("run", "voucher"),
+    "The month": ("enrolment", "run", "voucher"),
     "Money": ("fund", "statement", "report", "certificate"),
     "Stores": ("store",),
     "Run it": ("worker", "scheduler"),

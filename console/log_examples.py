@@ -71,6 +71,12 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "file.imported": ("2026-11-20T18:04:11.480213Z", COMMAND, {
         "kind": "households", "added": 298, "changed": 0, "unchanged": 0,
     }),
+    "conflict.found": ("2026-11-20T18:04:11.480213Z", COMMAND, {
+        "conflicts": 2, "first_conflict_id": 1, "last_conflict_id": 2,
+    }),
+    "conflict.decided": ("2026-11-20T18:30:40.117502Z", COMMAND, {
+        "conflict_id": 1, "decision": "different", "outcome": "", "operator": "ops-ana",
+    }),
     "fund.deposited": ("2026-11-20T18:04:12.011850Z", COMMAND, {
         "fund": "fund-a", "amount_minor": 1_000_000_000, "balance_minor": 1_000_000_000,
     }),

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from console import config, database, keys, logs, report, run, simulate, store, voucher
+from console import config, database, enrolment, keys, logs, report, run, simulate, store, voucher
 from console.dashboard.command import dashboard
 from console.demo import demo
 from console.doctor import doctor
@@ -76,6 +76,7 @@ app.add_typer(config.app, name="config", cls=Group)
 app.add_typer(database.app, name="db", cls=Group)
 app.add_typer(keys.app, name="keys", cls=Group)
 app.command("import")(import_)
+app.add_typer(enrolment.app, name="enrolment", cls=Group)
 app.add_typer(run.app, name="run", cls=Group)
 app.add_typer(voucher.app, name="voucher", cls=Group)
 app.add_typer(report.app, name="report", cls=Group)

@@ -378,6 +378,33 @@ class FileImported(Journalled):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictFound(Journalled):
+    """Families are held, whose person is enrolled already: two operators decide. Once an import, or a decision."""
+
+    NAME: ClassVar[str] = "conflict.found"
+    LEVEL: ClassVar[str] = "warning"
+
+    programme: str
+    conflicts: int
+    first_conflict_id: int  #: of those of this programme between these two
+    last_conflict_id: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictDecided(Journalled):
+    """An operator said whether two registrations are one person. `outcome` is empty until two of them say the same."""
+
+    NAME: ClassVar[str] = "conflict.decided"
+
+    programme: str
+    conflict_id: int
+    decision: str  #: same or different
+    outcome: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VouchersExported(OfRun):
     """A hand-over file was written. Its digest, never its content."""
 

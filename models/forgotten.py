@@ -15,7 +15,10 @@ from models.tables import LINES_PER_RUN
 Fields = Mapping[str, object]
 
 #: What a line of this name is about, with the field that has its number, or with its line's number.
-NUMBERS = {"run_id": "run", "batch_id": "batch", "notice_id": "notice", "case_id": "cases"}
+NUMBERS = {
+    "run_id": "run", "batch_id": "batch", "notice_id": "notice", "case_id": "cases",
+    "conflict_id": "enrolment_conflict", "last_conflict_id": "enrolment_conflict",
+}  # fmt: skip
 LINE_NUMBERS = ("first_id", "last_id", "disbursement_id")
 #: By which actor an attempt's subject is counted.
 SUBJECTS = {"credit_batch": "batch", "send_notice": "notice"}
@@ -23,7 +26,7 @@ SUBJECTS = {"credit_batch": "batch", "send_notice": "notice"}
 AGAIN = frozenset({
     "file.imported", "fund.deposited", "run.approved", "run.discarded", "run.paused", "run.resumed", "run.stopped",
     "run.retried", "case.resolved", "secret.rotated", "notice.resent", "vouchers.exported", "run.recovered",
-    "run.disowned",
+    "run.disowned", "conflict.decided",
 })  # fmt: skip
 #: What else of a run's course is looked at.
 COURSE = frozenset({"run.planned", "run.released", "run.cancelled", "batch.credited", "run.completed"})
@@ -79,7 +82,7 @@ class Forgotten:
 
     kept_seq: int
     last_seq: int
-    numbers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("run", "batch", "notice", "cases"), 0))
+    numbers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NUMBERS.values(), 0))
     _told: dict[int, Told] = field(default_factory=dict)
     first_at: str = ""  #: of the earliest forgotten line
 
@@ -121,11 +124,11 @@ class Forgotten:
         return [_tell(run_id, by_run[run_id], restores) for run_id in sorted(by_run)]
 
     def _number(self, line: Fields) -> None:
-        found = {kind: line.get(name) for name, kind in NUMBERS.items()}
+        found = [(kind, line.get(name)) for name, kind in NUMBERS.items()]
         subject = SUBJECTS.get(str(line.get("actor")))
         if subject is not None:
-            found[subject] = line.get("subject_id")
-        for kind, number in found.items():
+            found.append((subject, line.get("subject_id")))
+        for kind, number in found:
             if isinstance(number, int):
                 self.numbers[kind] = max(self.numbers[kind], number)
         for name in LINE_NUMBERS:

@@ -7,6 +7,7 @@ hash is stored. It is of one programme: two programmes cannot be joined by it.
 import hashlib
 import hmac
 import re
+from dataclasses import dataclass
 
 from models.errors import Misconfigured
 from models.keys import Key, KeyRing
@@ -44,9 +45,34 @@ def normalised(text: str) -> str:
     return number.lstrip("0")
 
 
-def person_hash(key: Key, *, programme: str, number: str) -> str:
-    """64 hexadecimal digits for a normalised number, under one version of the key."""
-    return hmac.digest(key.secret, f"person:{programme}:{number}".encode(), hashlib.sha256).hex()
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """Hashes the persons of one programme."""
+
+    keys: KeyRing
+    programme: str
+
+    @property
+    def version(self) -> int:
+        """On which new hashes rest."""
+        return self.keys.latest.version
+
+    @property
+    def earlier(self) -> list[Key]:
+        """The versions under which a person may have been hashed before."""
+        return [key for key in self.keys.keys if key.version != self.version]
+
+    def hashed(self, text: str) -> str:
+        """64 hexadecimal digits for the number of a document, under the latest version. Raises BadPersonKey."""
+        return self._hashed(self.keys.latest, text)
+
+    def hashed_earlier(self, text: str) -> list[str]:
+        """Likewise, under each version before."""
+        return [self._hashed(key, text) for key in self.earlier]
+
+    def _hashed(self, key: Key, text: str) -> str:
+        message = f"person:{self.programme}:{normalised(text)}".encode()
+        return hmac.digest(key.secret, message, hashlib.sha256).hex()
 
 
 def count_by_person_key_version(tx: Tx, *, programme_id: int | None = None) -> dict[int, int]:

@@ -27,8 +27,8 @@ from scheduler.seal import LOCK_HEAD
 
 #: Beyond the highest number that a log mentions, and one for every place that no file has: a run, a notice and a case
 #: each have a line of their own in the journal. This much more is for lines that nobody knows of, and for transactions
-#: that were rolled back. One line may tell of many batches; but giving a batch's number twice pays nobody.
-MARGINS = {"run": 1_000, "batch": 1_000_000, "notice": 100_000, "cases": 100_000}
+#: that were rolled back. One line may tell of many batches or conflicts; but giving their numbers twice pays nobody.
+MARGINS = {"run": 1_000, "batch": 1_000_000, "notice": 100_000, "cases": 100_000, "enrolment_conflict": 1_000_000}
 #: A run's lines have numbers that JSON can carry exactly. Source: models.tables, LINES_PER_RUN; RFC 8259, 6.
 RUN_ID_MAX = 900_000_000
 #: Since when payments may be forgotten where nothing in the backup tells: every key window is over.

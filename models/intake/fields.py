@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from models.calendar import BadCycle, Cycle
 from models.intake.rows import BrokenRule
 from models.money import MEMBERS_MAX, BadAmount, parse_amount, parse_rate, require_currency
-from models.states import GROUPS, EnrolmentStatus
+from models.states import DOUBLE_ENROLMENT, GROUPS, EnrolmentStatus
 
 TEXT_MAX = 200
 #: Families of hosts on which a URL may be plain http: this machine.
@@ -93,6 +93,8 @@ def optional_cycle(text: str) -> Cycle | None:
 def status(text: str) -> tuple[str, str]:
     """`active`, or `held:REASON` or `stopped:REASON`; returns status and reason code."""
     name, colon, reason = text.partition(":")
+    if reason == DOUBLE_ENROLMENT:
+        raise BrokenRule(f"{DOUBLE_ENROLMENT} is what two operators decide about, and no file: give another reason")
     if name == EnrolmentStatus.ACTIVE and not colon:
         return name, ""
     if name in (EnrolmentStatus.HELD, EnrolmentStatus.STOPPED) and _REASON.fullmatch(reason):

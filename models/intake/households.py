@@ -1,21 +1,29 @@
-"""households*.csv: families and their windows. A million rows stream through a temporary table in flat memory."""
+"""households*.csv: families and their windows. A million rows stream through a temporary table in flat memory.
+
+Where a file says who its families are, that is hashed as each row is read: the temporary table, and whatever the
+database may log of it, have the hash alone.
+"""
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row as SqlRow
 
 from models.calendar import Cycle, last_cycle
-from models.intake import fields
+from models.intake import doubles, fields
 from models.intake.report import CHANGES_SHOWN_MAX, FileReport
 from models.intake.rows import BadFile, Row, read_rows
+from models.keys import load_keys
+from models.person_keys import Persons
 from models.storage import Query, Tx
 from models.tables import Programme, run_code
 
 COLUMNS = ("registration_id", "location", "members", "group", "first_cycle", "cycles", "status")
+#: Optional: the number of a document of the person in whose name a family is enrolled.
+PERSON_KEY = "person_key"
 #: Rows handed to the database at once.
 CHUNK = 5_000
 CYCLES_MAX = 120
@@ -28,14 +36,14 @@ CREATE_STAGE = Query(
 CREATE TEMPORARY TABLE household_stage (
     line BIGINT PRIMARY KEY, registration_id TEXT NOT NULL, location_code TEXT NOT NULL, members BIGINT NOT NULL,
     group_code TEXT NOT NULL, first_cycle TEXT NOT NULL, last_cycle TEXT NOT NULL, status TEXT NOT NULL,
-    reason_code TEXT NOT NULL) ON COMMIT DROP
+    reason_code TEXT NOT NULL, person_hash TEXT NOT NULL) ON COMMIT DROP
 """,
     sqlite="""
 -- create_stage: the file's rows, until they are applied
 CREATE TEMPORARY TABLE household_stage (
     line INTEGER PRIMARY KEY, registration_id TEXT NOT NULL, location_code TEXT NOT NULL, members INTEGER NOT NULL,
     group_code TEXT NOT NULL, first_cycle TEXT NOT NULL, last_cycle TEXT NOT NULL, status TEXT NOT NULL,
-    reason_code TEXT NOT NULL)
+    reason_code TEXT NOT NULL, person_hash TEXT NOT NULL)
 """,
 )
 DROP_STAGE = Query("-- drop_stage: applied, or another file follows\nDROP TABLE household_stage")
@@ -48,13 +56,13 @@ STAGE_ROWS = Query(
     """
 -- stage_rows: rows of the file, in the order of StagedRow
 COPY household_stage (line, registration_id, location_code, members, group_code, first_cycle, last_cycle, status,
-                      reason_code) FROM STDIN (FORMAT binary)
+                      reason_code, person_hash) FROM STDIN (FORMAT binary)
 """,
     sqlite="""
 -- stage_rows: rows of the file, in the order of StagedRow
 INSERT INTO household_stage (line, registration_id, location_code, members, group_code, first_cycle, last_cycle, status,
-                             reason_code)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                             reason_code, person_hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """,
 )
 
@@ -82,34 +90,41 @@ WHERE (e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle)
               JOIN disbursement d ON d.programme_id = :programme_id AND d.cycle = r.cycle AND d.household_id = h.id)
 """)
 
-COUNT_STAGE = Query("""
--- count_stage: rows; of them new and changed in this programme, and of families known otherwise, from any programme
+#: Of enrolments `e` and rows `s`: whether a row says who a family is, and it was not known, or said otherwise.
+_OTHER_PERSON = "(s.person_hash <> '' AND COALESCE(e.person_hash, '') <> s.person_hash)"
+#: Likewise, whether anything of an enrolment differs; of households `h`, whether anything of a family does.
+_ENROLMENT_DIFFERS = f"""(e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle OR e.status <> s.status
+                     OR e.reason_code <> s.reason_code OR {_OTHER_PERSON})"""
+_HOUSEHOLD_DIFFERS = "(h.location_code <> s.location_code OR h.members <> s.members OR h.group_code <> s.group_code)"
+
+COUNT_STAGE = Query(f"""
+-- count_stage: rows; of them new and changed in this programme, and of families known otherwise, from any programme;
+-- of those changed, how many are no longer active, or of another person
 SELECT COUNT(*) AS rows,
        COALESCE(SUM(CASE WHEN e.household_id IS NULL THEN 1 ELSE 0 END), 0) AS added,
-       COALESCE(SUM(CASE WHEN e.household_id IS NOT NULL AND
-                    (h.location_code <> s.location_code OR h.members <> s.members OR h.group_code <> s.group_code
-                     OR e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle OR e.status <> s.status
-                     OR e.reason_code <> s.reason_code) THEN 1 ELSE 0 END), 0) AS changed,
-       COALESCE(SUM(CASE WHEN h.location_code <> s.location_code OR h.members <> s.members
-                     OR h.group_code <> s.group_code THEN 1 ELSE 0 END), 0) AS moved
+       COALESCE(SUM(CASE WHEN e.household_id IS NOT NULL AND ({_HOUSEHOLD_DIFFERS} OR {_ENROLMENT_DIFFERS})
+                    THEN 1 ELSE 0 END), 0) AS changed,
+       COALESCE(SUM(CASE WHEN {_HOUSEHOLD_DIFFERS} THEN 1 ELSE 0 END), 0) AS moved,
+       COALESCE(SUM(CASE WHEN s.status <> 'active' AND {_ENROLMENT_DIFFERS} THEN 1 ELSE 0 END), 0) AS not_active,
+       COALESCE(SUM(CASE WHEN s.status = 'active' AND {_ENROLMENT_DIFFERS} THEN 1 ELSE 0 END), 0) AS active,
+       COALESCE(SUM(CASE WHEN e.person_hash IS NOT NULL AND {_OTHER_PERSON} THEN 1 ELSE 0 END), 0) AS other_person
 FROM household_stage s
 LEFT JOIN household h ON h.registration_id = s.registration_id
 LEFT JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
-""")
+""")  # noqa: S608  # of constants, of no input
 
-LIST_CHANGED = Query("""
+LIST_CHANGED = Query(f"""
 -- list_changed: the first changed lines, and which fields of each
 SELECT s.line, h.location_code <> s.location_code AS location, h.members <> s.members AS members,
        h.group_code <> s.group_code AS "group", e.first_cycle <> s.first_cycle AS first_cycle,
-       e.last_cycle <> s.last_cycle AS cycles, (e.status <> s.status OR e.reason_code <> s.reason_code) AS status
+       e.last_cycle <> s.last_cycle AS cycles, (e.status <> s.status OR e.reason_code <> s.reason_code) AS status,
+       {_OTHER_PERSON} AS person_key
 FROM household_stage s
 JOIN household h ON h.registration_id = s.registration_id
 JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
-WHERE h.location_code <> s.location_code OR h.members <> s.members OR h.group_code <> s.group_code
-   OR e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle OR e.status <> s.status
-   OR e.reason_code <> s.reason_code
+WHERE {_HOUSEHOLD_DIFFERS} OR {_ENROLMENT_DIFFERS}
 ORDER BY s.line LIMIT :limit
-""")
+""")  # noqa: S608  # of constants, of no input
 
 COUNT_UNRELEASED_LINES = Query("""
 -- count_unreleased_lines: lines of plans not yet released, of families that this file holds or stops
@@ -141,21 +156,37 @@ WHERE household.registration_id = s.registration_id
 
 INSERT_ENROLMENTS = Query("""
 -- insert_enrolments: families that were not in this programme
-INSERT INTO enrolment (programme_id, household_id, first_cycle, last_cycle, status, reason_code)
-SELECT CAST(:programme_id AS BIGINT), h.id, s.first_cycle, s.last_cycle, s.status, s.reason_code
+INSERT INTO enrolment (programme_id, household_id, first_cycle, last_cycle, status, reason_code, person_hash,
+                       person_key_version)
+SELECT CAST(:programme_id AS BIGINT), h.id, s.first_cycle, s.last_cycle, s.status, s.reason_code,
+       NULLIF(s.person_hash, ''), CASE WHEN s.person_hash <> '' THEN CAST(:key_version AS INTEGER) END
 FROM household_stage s JOIN household h ON h.registration_id = s.registration_id
 WHERE NOT EXISTS (SELECT 1 FROM enrolment e WHERE e.programme_id = :programme_id AND e.household_id = h.id)
 ORDER BY h.id
 """)
 
-UPDATE_ENROLMENTS = Query("""
--- update_enrolments: windows without a line, and statuses; both take effect at the next plan
-UPDATE enrolment SET first_cycle = s.first_cycle, last_cycle = s.last_cycle, status = s.status,
-                     reason_code = s.reason_code
+FORGET_PERSONS = Query("""
+-- forget_persons: of rows that say another person than before, so that two of them can change places
+UPDATE enrolment SET person_hash = NULL, person_key_version = NULL
 FROM household_stage s JOIN household h ON h.registration_id = s.registration_id
 WHERE enrolment.household_id = h.id AND enrolment.programme_id = :programme_id
+  AND s.person_hash <> '' AND enrolment.person_hash <> s.person_hash
+""")
+
+UPDATE_ENROLMENTS = Query("""
+-- update_enrolments: windows without a line, statuses and persons, of rows that are active now, or of those that are
+-- not; all take effect at the next plan
+UPDATE enrolment SET first_cycle = s.first_cycle, last_cycle = s.last_cycle, status = s.status,
+                     reason_code = s.reason_code,
+                     person_key_version = CASE WHEN s.person_hash IN ('', COALESCE(enrolment.person_hash, ''))
+                                               THEN enrolment.person_key_version ELSE :key_version END,
+                     person_hash = COALESCE(NULLIF(s.person_hash, ''), enrolment.person_hash)
+FROM household_stage s JOIN household h ON h.registration_id = s.registration_id
+WHERE enrolment.household_id = h.id AND enrolment.programme_id = :programme_id
+  AND CASE WHEN s.status = 'active' THEN 1 ELSE 0 END = :active
   AND (enrolment.first_cycle <> s.first_cycle OR enrolment.last_cycle <> s.last_cycle
-       OR enrolment.status <> s.status OR enrolment.reason_code <> s.reason_code)
+       OR enrolment.status <> s.status OR enrolment.reason_code <> s.reason_code
+       OR (s.person_hash <> '' AND COALESCE(enrolment.person_hash, '') <> s.person_hash))
 """)
 
 
@@ -171,16 +202,20 @@ class StagedRow(NamedTuple):
     last_cycle: str
     status: str
     reason_code: str
+    person_hash: str  #: under the latest version of the key; empty where the row does not say who the family is
 
 
-def load_households(tx: Tx, path: Path, programme: Programme) -> FileReport:
+def load_households(tx: Tx, path: Path, programme: Programme, *, keys: Path | None) -> FileReport:
     """Families of a programme. A row that is absent from a newer file is unchanged.
 
-    Raises BadFile: also for a window that would shift once one of its months has a line.
+    A family whose person is active already is held until two operators have decided; no other row waits for that.
+    Raises BadFile: also for a window that would shift once one of its months has a line. Raises Misconfigured where
+    the file says who its families are, and a version of the person key is missing.
     """
     tx.allow_long_statement()
     tx.execute(CREATE_STAGE)
-    _stage(tx, path, programme)
+    doubles.create_stages(tx)
+    persons = _stage(tx, path, programme, keys)
     # Until this commits nothing is planned, so that no window shifts under a line; taken late, for it stops every plan.
     tx.get(Programme, Programme.id == programme.id, lock=True)
     for query, field, rule in (
@@ -191,41 +226,74 @@ def load_households(tx: Tx, path: Path, programme: Programme) -> FileReport:
         line = tx.scalar(query, **({} if query is FIND_DOUBLED else {"programme_id": programme.id}))
         if line is not None:
             raise BadFile(path, rule, line=line, field=field)
+    rehashed = doubles.rehash(tx, programme, persons) if persons else 0
+    held = doubles.hold(tx, programme)
     counts = tx.one(COUNT_STAGE, programme_id=programme.id)
     report = _report(tx, path, programme, counts)
+    report.rehashed, report.conflicts = rehashed, held
+    if rehashed:
+        report.notes.append(f"{rehashed} enrolments rest on the latest version of the person key from now on")
+    if held:
+        report.notes.append(
+            f"{held} families are held: their person is enrolled already; two operators decide: "
+            "despensa enrolment conflicts"
+        )
     if report.changes_anything:
-        _apply(tx, programme, counts)
+        _apply(tx, programme, counts, key_version=persons.version if persons else None)
+        doubles.open_conflicts(tx, programme)
+    doubles.drop_stages(tx)
     tx.execute(DROP_STAGE)
     return report
 
 
-def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any]) -> None:
-    """Each statement reads the whole stage: none is run that would find nothing in it."""
+def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any], *, key_version: int | None) -> None:
+    """Each statement reads the whole stage: none is run that would find nothing in it.
+
+    First whoever is no longer active, or another person, then whoever is: a row may take the place of another's.
+    """
+    of = {"programme_id": programme.id, "key_version": key_version}
     if counts.added:
         tx.execute(INSERT_HOUSEHOLDS)
     if counts.moved:
         tx.execute(UPDATE_HOUSEHOLDS)
+    if counts.other_person:
+        tx.execute(FORGET_PERSONS, programme_id=programme.id)
+    if counts.not_active:
+        tx.execute(UPDATE_ENROLMENTS, **of, active=0)
+    if counts.active:
+        tx.execute(UPDATE_ENROLMENTS, **of, active=1)
     if counts.added:
-        tx.execute(INSERT_ENROLMENTS, programme_id=programme.id)
-    if counts.changed:
-        tx.execute(UPDATE_ENROLMENTS, programme_id=programme.id)
+        tx.execute(INSERT_ENROLMENTS, **of)
     tx.refresh_statistics("household", "enrolment")
 
 
-def _stage(tx: Tx, path: Path, programme: Programme) -> None:
-    staged = (_staged(row, programme) for row in read_rows(path, COLUMNS))
-    for chunk in _chunks(staged):
-        tx.copy(STAGE_ROWS, chunk)
+def _stage(tx: Tx, path: Path, programme: Programme, keys: Path | None) -> Persons | None:
+    """Returns what hashed the persons, where the file says who its families are."""
+    rows = read_rows(path, COLUMNS, optional=(PERSON_KEY,))
+    first = next(rows)
+    persons = _persons(path, programme, keys) if PERSON_KEY in first.values else None
+    for chunk in _chunks(chain((first,), rows)):
+        tx.copy(STAGE_ROWS, [_staged(row, programme, persons) for row in chunk])
+        if persons and persons.earlier:
+            numbers = ((row.line, row.values[PERSON_KEY]) for row in chunk if row.values[PERSON_KEY])
+            doubles.stage_earlier(tx, persons, numbers)
     tx.execute(INDEX_STAGE)
     tx.execute(ANALYZE_STAGE)
+    return persons
 
 
-def _chunks(rows: Iterator[StagedRow]) -> Iterator[list[StagedRow]]:
+def _persons(path: Path, programme: Programme, keys: Path | None) -> Persons:
+    if keys is None:
+        raise BadFile(path, "who its families are cannot be read without the person key", line=1, field=PERSON_KEY)
+    return Persons(load_keys(keys, "person"), programme.code)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
     while chunk := list(islice(rows, CHUNK)):
         yield chunk
 
 
-def _staged(row: Row, programme: Programme) -> StagedRow:
+def _staged(row: Row, programme: Programme, persons: Persons | None) -> StagedRow:
     first = row.read("first_cycle", fields.cycle)
     cycles = programme.cycles
     if row.values["cycles"]:
@@ -242,6 +310,7 @@ def _staged(row: Row, programme: Programme) -> StagedRow:
         last_cycle=window[1],
         status=status,
         reason_code=reason_code,
+        person_hash=row.read(PERSON_KEY, persons.hashed) if persons and row.values[PERSON_KEY] else "",
     )
 
 

@@ -27,12 +27,14 @@ class DryRun(Exception):  # no error: it ends a transaction that was only to be 
 
 
 def load(
-    database: Database, path: Path, *, programme: str | None, dry_run: bool, show: Callable[[list[FileReport]], None]
-) -> list[FileReport]:
-    """Load a folder, or one file. `show` is told what will change before it is applied.
+    database: Database, path: Path, *, programme: str | None, dry_run: bool, show: Callable[[list[FileReport]], None],
+    keys: Path | None = None,
+) -> list[FileReport]:  # fmt: skip
+    """Load a folder, or one file. `show` is told what will change before it is applied. `keys` is the folder of the
+    key files: where it is not given, a file that says who its families are is refused.
 
     Raises BadFile, with nothing changed, at the first rule that is broken; NotFound where a file belongs to a
-    programme that is not there.
+    programme that is not there; Misconfigured for a person key that is missing.
     """
     files = _files(path)
     reports: list[FileReport] = []
@@ -40,7 +42,7 @@ def load(
         with database.transaction() as tx:
             owner: Programme | None = None
             for file in files:
-                owner, report = _load_file(tx, file, owner, code=programme)
+                owner, report = _load_file(tx, file, owner, code=programme, keys=keys)
                 reports.append(report)
             show(reports)
             if dry_run:
@@ -63,12 +65,14 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _load_file(tx: Tx, file: Path, owner: Programme | None, *, code: str | None) -> tuple[Programme, FileReport]:
+def _load_file(
+    tx: Tx, file: Path, owner: Programme | None, *, code: str | None, keys: Path | None
+) -> tuple[Programme, FileReport]:
     if file.name == "programme.toml":
         owner, report = load_programme(tx, file)
     else:
         owner = owner or only_programme(tx, code)
-        report = _load_csv(tx, file, owner)
+        report = _load_csv(tx, file, owner, keys=keys)
     if report.changes_anything:
         append(
             tx,
@@ -80,7 +84,7 @@ def _load_file(tx: Tx, file: Path, owner: Programme | None, *, code: str | None)
     return owner, report
 
 
-def _load_csv(tx: Tx, file: Path, owner: Programme) -> FileReport:
+def _load_csv(tx: Tx, file: Path, owner: Programme, *, keys: Path | None) -> FileReport:
     if file.name == "locations.csv":
         return load_locations(tx, file, owner)
     if file.name == "stores.csv":
@@ -89,7 +93,7 @@ def _load_csv(tx: Tx, file: Path, owner: Programme) -> FileReport:
         return load_funds(tx, file, owner)
     if file.name == "rates.csv":
         return load_rates(tx, file, owner)
-    return load_households(tx, file, owner)
+    return load_households(tx, file, owner, keys=keys)
 
 
 def _digest(file: Path) -> str:

@@ -23,6 +23,8 @@ class FileReport:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    rehashed: int = 0  #: enrolments that rest on a newer version of the person key; no row is changed by that
+    conflicts: int = 0  #: newly found: see `despensa enrolment conflicts`
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -34,7 +36,7 @@ class FileReport:
     @property
     def changes_anything(self) -> bool:
         """Whether there is anything to apply."""
-        return bool(self.added or self.changed)
+        return bool(self.added or self.changed or self.rehashed)
 
     def count(self, line: int, changed_fields: list[str] | None) -> None:
         """One row: None where it is new, otherwise the fields in which it differs."""

@@ -1,4 +1,4 @@
-"""Reading CSV strictly: UTF-8, commas, exactly the columns that are asked for, in any order.
+"""Reading CSV strictly: UTF-8, commas, the columns that are asked for and no other, in any order.
 
 A refusal names file, line, field and rule, and never the value: it may be of a family.
 """
@@ -54,13 +54,16 @@ class Row:
         return BadFile(self.path, rule, line=self.line, field=field)
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a CSV file, one at a time. Raises BadFile; an empty file, or one of a header alone, is refused."""
+def read_rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV file, one at a time. Raises BadFile; an empty file, or one of a header alone, is refused.
+
+    An optional column that the file does not have is in no row.
+    """
     with _open(path) as text:
         reader = csv.reader(text, strict=True)
         try:
             header = next(reader, [])
-            _check_header(path, header, columns)
+            _check_header(path, header, columns, optional)
             count = 0
             for cells in reader:
                 if len(cells) != len(header):
@@ -101,17 +104,18 @@ def _open(path: Path) -> TextIO:
     return io.TextIOWrapper(cast(BinaryIO, _NoNul(path, source)), encoding="utf-8-sig", newline="")
 
 
-def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> None:
+    known = (*columns, *optional)
     if len(header) == 1 and ";" in header[0]:
         raise BadFile(path, "its columns are separated by semicolons; they must be separated by commas", line=1)
-    doubled = sorted({name for name in header if header.count(name) > 1 and name in columns})
+    doubled = sorted({name for name in header if header.count(name) > 1 and name in known})
     if doubled:
         raise BadFile(path, "the column stands twice", line=1, field=doubled[0])
     missing = [name for name in columns if name not in header]
     if missing:
         raise BadFile(path, "the column is missing", line=1, field=missing[0])
-    if len(header) > len(columns):
-        rule = f"has columns that are not known; known are {', '.join(columns)}"
+    if not set(header) <= set(known):
+        rule = f"has columns that are not known; known are {', '.join(known)}"
         raise BadFile(path, rule, line=1)
 
 

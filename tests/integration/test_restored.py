@@ -379,7 +379,9 @@ def test_every_missing_line_may_have_given_a_number(site: Site) -> None:
     assert refused.code == Exit.MISUSED
     assert "not as many run ids left" in str(refused.error)
     assert outcome.json["missing"] == 5_000
-    assert outcome.json["numbers"] == {"run": 6_000, "batch": 1_005_000, "notice": 105_000, "cases": 105_000}
+    assert outcome.json["numbers"] == {
+        "run": 6_000, "batch": 1_005_000, "notice": 105_000, "cases": 105_000, "enrolment_conflict": 1_005_000,
+    }  # fmt: skip
     assert run.id == 6_001
 
 
