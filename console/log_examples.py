@@ -71,12 +71,6 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "file.imported": ("2026-11-20T18:04:11.480213Z", COMMAND, {
         "kind": "households", "added": 298, "changed": 0, "unchanged": 0,
     }),
-    "conflict.found": ("2026-11-20T18:04:11.480213Z", COMMAND, {
-        "conflicts": 2, "first_conflict_id": 1, "last_conflict_id": 2,
-    }),
-    "conflict.decided": ("2026-11-20T18:30:40.117502Z", COMMAND, {
-        "conflict_id": 1, "decision": "different", "outcome": "", "operator": "ops-ana",
-    }),
     "fund.deposited": ("2026-11-20T18:04:12.011850Z", COMMAND, {
         "fund": "fund-a", "amount_minor": 1_000_000_000, "balance_minor": 1_000_000_000,
     }),
@@ -187,6 +181,12 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "database.held": ("2026-12-05T19:20:00.310275Z", SCHEDULER, {
         "reason": "its journal ends at 20, and was at 27 already: it was restored, or lost its end", "head_seq": 20,
         "kept_seq": 27,
+    }),
+    "conflict.found": ("2026-12-06T17:04:11.480213Z", COMMAND, {
+        "conflicts": 2, "first_conflict_id": 1, "last_conflict_id": 2,
+    }),
+    "conflict.decided": ("2026-12-06T17:30:40.117502Z", COMMAND, {
+        "conflict_id": 1, "decision": "different", "outcome": "",
     }),
 }  # fmt: skip
 
