@@ -38,6 +38,9 @@ VALUES: dict[str, Value] = {
     "held_elsewhere": 0,
     "digest": "5b0c3d1f6f5f0a0e6a0d8f7f2b3a9c4e1d7b8a6c5e4f3d2c1b0a9f8e7d6c5b4a",
     "operator": "ops-ana",
+    "approvals": 1,
+    "first_operator": "",
+    "rate_millionths": 17_500_000,
     "batch_id": 1,
     "first_id": 10_000_001,
     "last_id": 10_000_298,
@@ -95,7 +98,10 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "run.blocked": ("2026-12-01T17:00:02.611730Z", SCHEDULER, {
         "blocked": "approval", "required_minor": 247_042_000, "available_minor": 1_000_000_000, "shortfall_minor": 0,
     }),
-    "run.approved": ("2026-12-01T17:04:19.067552Z", SCHEDULER, {"approval": "person"}),
+    "run.first_approved": ("2026-12-01T17:03:40.511920Z", SCHEDULER, {"operator": "luz"}),
+    "run.approved": ("2026-12-01T17:04:19.067552Z", SCHEDULER, {
+        "approval": "person", "approvals": 2, "first_operator": "luz",
+    }),
     "run.released": ("2026-12-01T17:04:20.330671Z", SCHEDULER, {"operator": "despensa"}),
     "attempt.failed": ("2026-12-01T17:04:21.915270Z", WORKER, {"given_back": True, "duration_ms": 840}),
     "tick.failed": ("2026-12-01T17:04:22.004616Z", SCHEDULER, {"step": "dispatch"}),

@@ -67,7 +67,10 @@ def status(
 
 
 def approve(run: str = RUN, yes: bool = YES) -> None:
-    """Approve a planned run, as a person who did not plan it. The next tick releases it once its payday has come."""
+    """Approve a planned run, as a person who did not plan it; above the programme's threshold as one of two.
+
+    The next tick releases it once its payday has come.
+    """
     from models.runs import find_run
     from scheduler.approve import approve_by_person
 
@@ -76,8 +79,12 @@ def approve(run: str = RUN, yes: bool = YES) -> None:
             found = find_run(tx, run)
         _confirm_run(found, "Approve", yes=yes)
         with desk.database.transaction() as tx:
-            approve_by_person(tx, found.id)
-    note(f"run {run} is approved; the next tick goes on: despensa run start")
+            approved = approve_by_person(tx, found.id)
+    if not approved.complete:
+        note(f"run {run} is approved by the first of two persons; it waits for another: despensa run approve {run}")
+        return
+    by = f" by {approved.levels} persons" if approved.levels > 1 else ""
+    note(f"run {run} is approved{by}; the next tick goes on: despensa run start")
 
 
 def release(run: str = RUN, yes: bool = YES) -> None:

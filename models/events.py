@@ -104,7 +104,7 @@ class RunDiscarded(OfRun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunApproved(OfRun):
-    """A person or the policy approved the lines with this digest."""
+    """A person or the policy approved the lines with this digest, their total and their rate: nobody else has to."""
 
     NAME: ClassVar[str] = "run.approved"
 
@@ -113,6 +113,23 @@ class RunApproved(OfRun):
     planned: int
     planned_minor: int
     currency: str
+    operator: str
+    approvals: int = 1  #: 2 where another person had approved before: first_operator
+    first_operator: str = ""
+    rate_millionths: int = 0  #: 0 where nothing is converted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFirstApproved(OfRun):
+    """The first of two persons approved the lines with this digest. The run stays planned, and waits for the second."""
+
+    NAME: ClassVar[str] = "run.first_approved"
+
+    digest: str
+    planned: int
+    planned_minor: int
+    currency: str
+    rate_millionths: int  #: 0 where nothing is converted
     operator: str
 
 

@@ -106,6 +106,7 @@ class Programme(Table, table=True):
     policy_run_max_minor: int = big()  #: the policy approves runs up to this total, in currency
     permitted_goods: str = text()  #: JSON list of text
     excluded_goods: str = text()  #: JSON list of text
+    two_approvals_above_minor: int | None = big(default=None)  #: above this total two persons approve; None: never
 
 
 class Issuer(Table, table=True):
@@ -333,10 +334,15 @@ class Run(Table, table=True):
     approval: str | None = text(default=None)  #: 'person' or 'policy', set by approve
     approved_by: str | None = text(default=None)
     approved_at: datetime | None = instant(default=None)
-    approved_digest: str | None = text(default=None)  #: what the approval binds; release compares
+    approved_digest: str | None = text(default=None)  #: what the approval binds, as the next two; release compares
     released_at: datetime | None = instant(default=None)
     completed_at: datetime | None = instant(default=None)
     blocked: str = text(default="")  #: why the last tick could not go on; journalled when it changes
+    first_approved_by: str | None = text(default=None)  #: of two persons, above the programme's threshold
+    first_approved_at: datetime | None = instant(default=None)
+    approved_minor: int | None = big(default=None)  #: None: by a release that did not record it
+    approved_rate_millionths: int | None = big(default=None)
+    released_by: str | None = text(default=None)  #: who released it: a person, or the scheduler's login
 
 
 class RunGroup(Table, table=True):

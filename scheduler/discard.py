@@ -11,7 +11,7 @@ from models.tables import Run, run_code
 from scheduler.plan import line_range
 
 DELETE_LINES = Query("""
--- delete_lines: of a discarded plan; the database refuses this for a released run
+-- delete_lines: of a discarded plan, once their run is deleted; the database refuses it before
 DELETE FROM disbursement WHERE id BETWEEN :first_id AND :last_id
 """)
 DELETE_BATCHES = Query("-- delete_batches: of a discarded plan\nDELETE FROM batch WHERE run_id = :run_id")
@@ -36,8 +36,8 @@ def discard(tx: Tx, run_id: int) -> Run:
     first_id, last_id = line_range(run_id)
     for query in (DELETE_BATCHES, DELETE_GROUPS, DELETE_AMOUNTS):
         tx.execute(query, run_id=run_id)
-    tx.execute(DELETE_LINES, first_id=first_id, last_id=last_id)
     tx.execute(DELETE_RUN, run_id=run_id)
+    tx.execute(DELETE_LINES, first_id=first_id, last_id=last_id)
     append(
         tx,
         RunDiscarded(

@@ -9,17 +9,18 @@ from models import books
 from models.calendar import Cycle, zone
 from models.columns import instant_text
 from models.errors import BooksDisagree, RefusedByState, RefusedInput
-from models.events import BatchCredited, RunApproved, RunDisowned, RunPlanned, RunRecovered
+from models.events import BatchCredited, RunDisowned, RunPlanned, RunRecovered
 from models.handed_over import Files, HandedOver
 from models.journal import append
 from models.lost import list_told
 from models.runs import RunFields, of_run
-from models.states import Approval, BatchState, RunState
+from models.states import Approval, BatchState
 from models.storage import Query, Tx
 from models.tables import Batch, Issuer, Location, LostRun, Programme, Run, run_code
+from scheduler.approve import approve
 from scheduler.close import complete
 from scheduler.due import find_rate
-from scheduler.plan import INSERT_GROUPS, digest_of_lines, get_slot, line_range
+from scheduler.plan import INSERT_GROUPS, SET_PLAN, digest_of_lines, get_slot, line_range
 from scheduler.release import list_funds, reserve, share_batches
 
 EVIDENCE_MAX = 200
@@ -70,11 +71,6 @@ VALUES (:id, :programme_id, :household_id, :cycle, :amount_minor)
 INSERT_RECOVERED = Query("""
 -- insert_recovered: a voucher of a recovered run, as it was handed over
 INSERT INTO voucher (id, batch_id, key_version) VALUES (:id, :batch_id, :key_version)
-""")
-
-SET_DIGEST = Query("""
--- set_digest: of the lines of a recovered run, which whoever enters them approves
-UPDATE run SET digest = :digest, approved_digest = :digest WHERE id = :run_id
 """)
 
 FINISH_RECOVERED = Query("""
@@ -137,8 +133,8 @@ def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
             files=len(files.digests), operator=tx.operator,
         ),
     )  # fmt: skip
-    batches = _plan(tx, run, files.vouchers)
-    reserve(tx, run)
+    batches = _plan(tx, run, files.vouchers, amount_minor=files.amount_minor)
+    reserve(tx, tx.get(Run, Run.id == run.id))
     for batch, vouchers in batches:
         _credit(tx, run, batch, vouchers)
     complete(tx, tx.get(Run, Run.id == run.id))
@@ -214,7 +210,7 @@ def _refuse_other_lines(tx: Tx, lost: LostRun, families: Sequence[int]) -> None:
 
 
 def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: dict[str, int]) -> Run:
-    """The run's row and its lines, approved by whoever enters it."""
+    """The run's row and its lines, as a plan that is not ended."""
     slot = get_slot(tx, programme, location_code=lost.location_code, cycle=Cycle.parse(lost.cycle))
     known = tx.find(
         Run, Run.programme_id == lost.programme_id, Run.location_code == lost.location_code, Run.cycle == lost.cycle,
@@ -229,12 +225,11 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
     run = tx.add(
         Run(
             id=lost.run_id, programme_id=lost.programme_id, location_code=lost.location_code, cycle=lost.cycle,
-            part=lost.part, state=RunState.APPROVED, opens_at=slot.opens_at, lines=len(files.vouchers),
-            planned_minor=files.amount_minor, currency=lost.currency, value_currency=programme.value_currency,
+            part=lost.part, opens_at=slot.opens_at, currency=lost.currency, value_currency=programme.value_currency,
             rate_millionths=rate.rate_millionths if rate else None, rate_source=rate.source if rate else "",
             rate_date=rate.rate_date if rate else "", round_to_minor=programme.round_to_minor,
             validity_days=programme.validity_days, batch_lines_max=batch_lines, planned_by=PLANNED_BY,
-            planned_at=tx.now, approval=Approval.PERSON, approved_by=tx.operator, approved_at=tx.now,
+            planned_at=tx.now,
         )
     )  # fmt: skip
     tx.execute_many(
@@ -250,14 +245,13 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
     )  # fmt: skip
     first_id, last_id = line_range(run.id)
     tx.execute(INSERT_GROUPS, run_id=run.id, first_id=first_id, last_id=last_id)
-    run.digest = digest_of_lines(tx, run)
-    run.approved_digest = run.digest
-    tx.execute(SET_DIGEST, run_id=run.id, digest=run.digest)
     return run
 
 
-def _plan(tx: Tx, run: Run, vouchers: Sequence[HandedOver]) -> list[tuple[Batch, Sequence[HandedOver]]]:
-    """The run's batches, each of vouchers of one day; and the events of its plan and its approval."""
+def _plan(
+    tx: Tx, run: Run, vouchers: Sequence[HandedOver], *, amount_minor: int
+) -> list[tuple[Batch, Sequence[HandedOver]]]:
+    """The run's batches, each of vouchers of one day; its plan ends with them, and whoever enters it approves it."""
     parts = list(_of_one_day(vouchers, batch_lines=run.batch_lines_max))
     batches = tx.add_all(
         [
@@ -268,6 +262,9 @@ def _plan(tx: Tx, run: Run, vouchers: Sequence[HandedOver]) -> list[tuple[Batch,
             for part in parts
         ]
     )  # fmt: skip
+    digest = digest_of_lines(tx, run)
+    tx.execute(SET_PLAN, run_id=run.id, lines=len(vouchers), planned_minor=amount_minor, digest=digest)
+    run = tx.get(Run, Run.id == run.id)
     location = tx.get(Location, Location.code == run.location_code)
     append(
         tx,
@@ -278,13 +275,7 @@ def _plan(tx: Tx, run: Run, vouchers: Sequence[HandedOver]) -> list[tuple[Batch,
             digest=run.digest, operator=run.planned_by,
         ),
     )  # fmt: skip
-    append(
-        tx,
-        RunApproved(
-            **of_run(tx, run), approval=str(Approval.PERSON), digest=run.digest, planned=run.lines,
-            planned_minor=run.planned_minor, currency=run.currency, operator=tx.operator,
-        ),
-    )  # fmt: skip
+    approve(tx, run, approval=Approval.PERSON, operator=tx.operator)
     return list(zip(batches, parts, strict=True))
 
 

@@ -19,7 +19,7 @@ from models.states import RunState
 from models.storage import Query, Tx
 from models.tables import Fund, Run, run_code
 from scheduler.pause import pause
-from scheduler.plan import digest_of_lines
+from scheduler.plan import digest_of_lines, line_range
 
 LIST_PLANNED_BATCHES = Query("""
 -- list_planned_batches: a run's batches in order; bounded by the run's lines over its batch size
@@ -34,7 +34,15 @@ WHERE run_id = :run_id AND state = 'planned' AND id BETWEEN :first_batch AND :la
 
 SET_RELEASED = Query("""
 -- set_released: from here on the run's lines are kept for ever
-UPDATE run SET state = 'released', released_at = :now, blocked = '' WHERE id = :run_id AND state = 'approved'
+UPDATE run SET state = 'released', released_at = :now, released_by = :released_by, blocked = ''
+WHERE id = :run_id AND state = 'approved'
+""")
+
+SUM_LINES = Query("""
+-- sum_lines: what a run's lines come to, from the rows as they are now, and how many are of another month or programme
+SELECT COUNT(*) AS lines, CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor,
+       COALESCE(SUM(CASE WHEN programme_id <> :programme_id OR cycle <> :cycle THEN 1 ELSE 0 END), 0) AS strays
+FROM disbursement WHERE id BETWEEN :first_id AND :last_id
 """)
 
 
@@ -69,19 +77,17 @@ def release(tx: Tx, run_id: int, *, now: datetime) -> Run:
 
 def reserve(tx: Tx, run: Run) -> None:
     """Reserve an approved run's total and open its batches. Raises FundTooSmall, and BooksDisagree, as `release`."""
-    if digest_of_lines(tx, run) != run.approved_digest:
-        raise BooksDisagree(
-            f"the lines of run {run_code(run)} are not those that were approved",
-            hint="look, then: despensa run discard " + run_code(run),
-        )
+    _require_approved(tx, run)
     shares = _share(tx, run)
+    if sum(share.amount_minor for share in shares) != run.planned_minor:
+        raise _not_as_approved(run, "batches do not come to what was")
     for share in shares:
         books.reserve(tx, fund_id=share.fund_id, run_id=run.id, amount_minor=share.amount_minor, currency=run.currency)
         tx.execute(
             OPEN_BATCHES, run_id=run.id, fund_id=share.fund_id, now=tx.now,
             first_batch=share.first_batch, last_batch=share.last_batch,
         )  # fmt: skip
-    if tx.execute(SET_RELEASED, run_id=run.id, now=tx.now) != 1:
+    if tx.execute(SET_RELEASED, run_id=run.id, now=tx.now, released_by=tx.operator) != 1:
         raise RefusedByState(f"run {run_code(run)} changed while it was being released", hint="repeat the command")
     append(
         tx,
@@ -90,6 +96,26 @@ def reserve(tx: Tx, run: Run) -> None:
             batches=sum(share.batches for share in shares), operator=tx.operator,
         ),
     )  # fmt: skip
+
+
+def _require_approved(tx: Tx, run: Run) -> None:
+    """Lines, total and rate against the approval, from the rows. Of a release before 0007 it bound the lines alone."""
+    first_id, last_id = line_range(run.id)
+    found = tx.one(SUM_LINES, programme_id=run.programme_id, cycle=run.cycle, first_id=first_id, last_id=last_id)
+    bound = (run.lines, run.planned_minor if run.approved_minor is None else run.approved_minor, 0)
+    if digest_of_lines(tx, run) != run.approved_digest:
+        raise _not_as_approved(run, "lines are not those that were")
+    if (found.lines, found.amount_minor, found.strays) != bound or run.planned_minor != found.amount_minor:
+        raise _not_as_approved(run, "total is not the one that was")
+    if run.approved_minor is not None and run.rate_millionths != run.approved_rate_millionths:
+        raise _not_as_approved(run, "rate is not the one that was")
+
+
+def _not_as_approved(run: Run, what: str) -> BooksDisagree:
+    return BooksDisagree(
+        f"run {run_code(run)}: its {what} approved",
+        hint="look, then: despensa run discard " + run_code(run),
+    )
 
 
 def _share(tx: Tx, run: Run) -> list[Share]:

@@ -1,6 +1,7 @@
 """Programmes, families and runs for tests, written straight into the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from sqlalchemy import text as sql
@@ -236,3 +237,32 @@ def a_rate(tx: Tx, programme: Programme, *, cycle: Cycle = CYCLE, millionths: in
             rate_millionths=millionths, source="test", rate_date="2026-11-30",
         )
     )  # fmt: skip
+
+
+@contextmanager
+def without_guards(tx: Tx, *tables: str) -> Iterator[None]:
+    """Lets a test write what the database refuses to everybody: a fault, or what another login would have done."""
+    if tx.dialect == "postgresql":
+        tx.connection.execute(sql("SET LOCAL session_replication_role = replica"))
+        yield
+        tx.connection.execute(sql("SET LOCAL session_replication_role = origin"))
+        return
+    triggers = [
+        row
+        for row in tx.connection.execute(sql("SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'"))
+        if row.tbl_name in tables
+    ]
+    for trigger in triggers:
+        tx.connection.execute(sql(f"DROP TRIGGER {trigger.name}"))
+    yield
+    for trigger in triggers:
+        tx.connection.exec_driver_sql(trigger.sql)
+
+
+def as_if_planned_by_another(database: Database, run: Run | None = None) -> None:
+    """A run, or all of them: so that who runs the tests may approve."""
+    with database.transaction() as tx, without_guards(tx, "run"):
+        runs = tx.list(Run, *([] if run is None else [Run.id == run.id]))
+        for each in runs:
+            each.planned_by = "planner"
+            tx.update(each, ["planned_by"])

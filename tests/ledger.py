@@ -3,13 +3,15 @@
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import orjson
 from sqlalchemy import text, update
 
 from models.keys import credit_reference, load_keys
 from models.reconcile import reconcile
 from models.storage import Database
-from models.tables import Batch, Case, Intent, Issuer, Notice, Run, Store
+from models.tables import Batch, Case, Intent, Issuer, Journal, Notice, Run, Store
 from scheduler.sweep import sweep_exhausted
 from tests.builders import batches_of
 from tests.faults.report import Row
@@ -141,3 +143,9 @@ def make_dead_case(database: Database, run: Run) -> None:
     exhaust(database, batch)
     with database.transaction() as tx:
         assert sweep_exhausted(tx, run.id) == 1
+
+
+def events(database: Database, name: str) -> list[dict[str, Any]]:
+    """What the journal says under this name."""
+    with database.reading() as tx:
+        return [orjson.loads(row.fields) for row in tx.list(Journal, Journal.event == name)]

@@ -51,7 +51,7 @@ from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry
-from tests.builders import CITIES, a_programme
+from tests.builders import CITIES, a_programme, without_guards
 from tests.faults.campaign import Stage, Verdict, row_of
 from tests.faults.life import BATCH_LINES, work_off
 from tests.faults.model import POLICY_MAX_MINOR, ZONES, Case, Family, Line, Model, Picture, Run
@@ -473,7 +473,8 @@ def _instant(value: datetime | str) -> datetime:
 
 def _approve_as_another(tx: Tx, run: int) -> None:
     """Whoever planned it was somebody else."""
-    tx.connection.execute(text("UPDATE run SET planned_by = 'planner' WHERE id = :id"), {"id": run})
+    with without_guards(tx, "run"):
+        tx.connection.execute(text("UPDATE run SET planned_by = 'planner' WHERE id = :id"), {"id": run})
     approve_by_person(tx, run)
 
 

@@ -92,6 +92,7 @@ def test_a_city_is_found_by_its_place_on_sqlite(query: Query, database: Database
 #: What grows with the months: no figure for a dashboard may go through it once a minute.
 GROWING = ("batch", "cases", "notice", "disbursement", "voucher", "journal", "seal", "transfer", "household", "run")
 A_YEAR = """
+SET LOCAL session_replication_role = replica;
 INSERT INTO location SELECT lpad(n::text, 5, '0'), 'city', '-', 'America/Tijuana' FROM generate_series(50001, 50060) n;
 INSERT INTO programme_location SELECT 1, lpad(n::text, 5, '0'), '2021-01' FROM generate_series(50001, 50060) n;
 INSERT INTO store (id, name, location_code, url, active, secret_version, failures)

@@ -1,0 +1,337 @@
+"""Who decides about a run is who is logged in, and nobody alone: what plain SQL must not get past."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError
+
+from models.errors import RefusedByState
+from models.states import RunState
+from models.storage import Database, Tx
+from models.tables import Programme, Run
+from scheduler.approve import SECOND_PERSON, approve_by_person, approve_by_policy
+from scheduler.discard import discard
+from scheduler.release import release
+from tests.builders import (
+    NOGALES,
+    PAYDAY,
+    TIJUANA,
+    a_planned_run,
+    a_programme,
+    as_if_planned_by_another,
+    families,
+    run_again,
+    vouchers_of,
+    without_guards,
+)
+from tests.ledger import count, events
+from tests.roles import Site, a_copy, a_site
+
+APPROVE = """
+UPDATE run SET state = 'approved', approval = 'person', approved_by = {by}, approved_at = planned_at,
+               approved_digest = {digest}, approved_minor = planned_minor, approved_rate_millionths = rate_millionths
+WHERE id = :run
+"""
+FIRST = "UPDATE run SET first_approved_by = {by}, first_approved_at = planned_at WHERE id = :run"
+POLICY = APPROVE.replace("'person'", "'policy'").format(by="'policy'", digest="digest")
+RELEASE = "UPDATE run SET state = 'released', released_at = planned_at{more} WHERE id = :run"
+INSERT_RUN = """
+INSERT INTO run (programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest,
+                 currency, value_currency, rate_source, rate_date, round_to_minor, validity_days, batch_lines_max,
+                 planned_by, planned_at, blocked{columns})
+SELECT programme_id, location_code, cycle, part + 1, {state}, late, opens_at, lines, planned_minor, {digest},
+       currency, value_currency, rate_source, rate_date, round_to_minor, validity_days, batch_lines_max,
+       {by}, planned_at, ''{values} FROM run WHERE id = :run
+"""
+INSERT_LINE = """
+INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
+SELECT :run * 10000000 + 900, programme_id, household_id, '2027-05', amount_minor FROM disbursement
+WHERE id = :run * 10000000 + 1
+"""
+INSERT_BATCH = """
+INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
+VALUES (:run, :run * 10000000 + 1, :run * 10000000 + 5, 5, 1, '', {state}, 0, '')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Plain SQL by whoever planned the run, where `state` has come."""
+
+    sql: str
+    state: str = "planned"
+    login_matters: bool = False  #: SQLite knows none
+
+
+#: By name: what a clerk with all rights of a service might try.
+ATTEMPTS = {
+    "approves an own plan": Attempt(APPROVE.format(by="planned_by", digest="digest")),
+    "approves by a forged name": Attempt(APPROVE.format(by="'bruno'", digest="digest"), login_matters=True),
+    "approves by nobody": Attempt(APPROVE.format(by="NULL", digest="digest")),
+    "approves another digest": Attempt(APPROVE.format(by="'bruno'", digest="'00'")),
+    "approves no digest": Attempt(APPROVE.format(by="'bruno'", digest="NULL")),
+    "approves by nothing": Attempt("UPDATE run SET state = 'approved' WHERE id = :run"),
+    "forges the policy": Attempt(POLICY),
+    "takes a part in two approvals": Attempt(FIRST.format(by="planned_by")),
+    "forges the first of two approvals": Attempt(FIRST.format(by="'bruno'"), login_matters=True),
+    "gives the plan another planner": Attempt("UPDATE run SET planned_by = 'bruno' WHERE id = :run"),
+    "plans by a forged name": Attempt(
+        INSERT_RUN.format(columns="", values="", by="'bruno'", state="'planned'", digest="''"), login_matters=True
+    ),
+    "plans as if restored": Attempt(
+        INSERT_RUN.format(columns="", values="", by="'restored'", state="'planned'", digest="''"), login_matters=True
+    ),
+    "copies an approval": Attempt(
+        INSERT_RUN.format(
+            columns=", approval, approved_by, approved_at, approved_digest",
+            values=", approval, approved_by, approved_at, approved_digest",
+            by="planned_by", state="state", digest="digest",
+        ),
+        "approved",
+    ),
+    "enters a run that is released": Attempt(
+        INSERT_RUN.format(columns="", values="", by="planned_by", state="'released'", digest="''")
+    ),
+    "raises the policy's limit": Attempt("UPDATE programme SET policy_run_max_minor = 1", login_matters=True),
+    "lets the policy approve": Attempt("UPDATE programme SET approval = 'policy'", login_matters=True),
+    "releases without an approval": Attempt(RELEASE.format(more="")),
+    "releases by a forged name": Attempt(RELEASE.format(more=", released_by = 'bruno'"), "approved", True),
+    "pauses what is not released": Attempt("UPDATE run SET state = 'paused' WHERE id = :run", "approved"),
+    "takes an approval back": Attempt("UPDATE run SET state = 'planned' WHERE id = :run", "approved"),
+    "edits a line": Attempt("UPDATE disbursement SET amount_minor = amount_minor + 1", "approved"),
+    "edits the total": Attempt("UPDATE run SET planned_minor = planned_minor + 1 WHERE id = :run", "approved"),
+    "edits the total of a plan": Attempt("UPDATE run SET planned_minor = planned_minor + 1 WHERE id = :run"),
+    "edits the approved total": Attempt("UPDATE run SET approved_minor = 1 WHERE id = :run", "approved"),
+    "edits the digest": Attempt("UPDATE run SET digest = '00', approved_digest = '00' WHERE id = :run", "approved"),
+    "edits the rate": Attempt("UPDATE run SET rate_millionths = 1 WHERE id = :run", "approved"),
+    "edits the currency": Attempt("UPDATE run SET currency = 'USD' WHERE id = :run", "approved"),
+    "edits the size of batches": Attempt("UPDATE run SET batch_lines_max = 1 WHERE id = :run", "approved"),
+    "edits the month": Attempt("UPDATE run SET cycle = '2027-01' WHERE id = :run", "approved"),
+    "edits a batch": Attempt("UPDATE batch SET amount_minor = 1", "approved"),
+    "adds a line to a plan": Attempt(INSERT_LINE),
+    "adds a line to what is approved": Attempt(INSERT_LINE, "approved"),
+    "adds a line to what is released": Attempt(INSERT_LINE, "released"),
+    "adds a batch to a plan": Attempt(INSERT_BATCH.format(state="'planned'")),
+    "adds a batch to what is approved": Attempt(INSERT_BATCH.format(state="'open'"), "approved"),
+    "adds a batch of another run's lines": Attempt(
+        INSERT_BATCH.format(state="'open'").replace(":run * 10000000 + 5", "(:run + 1) * 10000000 + 5"), "released"
+    ),
+    "takes a line away": Attempt("DELETE FROM disbursement WHERE id = :run * 10000000 + 1", "approved"),
+    "takes a batch away": Attempt("DELETE FROM batch WHERE run_id = :run", "released"),
+    "takes the released run away": Attempt("DELETE FROM run WHERE id = :run", "released"),
+    "enters a voucher": Attempt("INSERT INTO voucher (id, key_version) VALUES (:run * 10000000 + 1, 1)", "approved"),
+    "gives a released run another approver": Attempt("UPDATE run SET approved_by = 'x' WHERE id = :run", "released"),
+    "gives a release another name": Attempt("UPDATE run SET released_by = 'x' WHERE id = :run", "released"),
+    "releases once more": Attempt("UPDATE run SET state = 'approved' WHERE id = :run", "released"),
+    "credits more than is reserved": Attempt(
+        "INSERT INTO transfer (kind, fund_id, run_id, amount_minor, currency, transferred_at) SELECT 'credit', "
+        "fund_id, run_id, amount_minor + 1, currency, transferred_at FROM transfer WHERE kind = 'reserve'",
+        "released",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logins(postgresql: str) -> Iterator[Site]:
+    """With roles and logins."""
+    with a_site(postgresql, "four_eyes") as site:
+        yield site
+
+
+@pytest.fixture
+def site(postgresql: str, logins: Site) -> Iterator[Site]:
+    """One's own."""
+    with a_copy(postgresql, "four_eyes_own", logins) as site:
+        yield site
+
+
+def planned_and(state: str, database: Database, approve: Callable[[Tx, int], object]) -> Run:
+    """A run that a person has to approve, as far as `state`."""
+    programme = a_programme(database, approval="person")
+    families(database, programme, 5, location=TIJUANA)
+    run = a_planned_run(database, programme)
+    if state != "planned":
+        with database.transaction() as tx:
+            approve(tx, run.id)
+    if state == "released":
+        with database.transaction() as tx:
+            release(tx, run.id, now=PAYDAY)
+    return run
+
+
+def by_another(tx: Tx, run_id: int) -> None:
+    with without_guards(tx, "run"):
+        tx.connection.execute(text(APPROVE.format(by="'bruno'", digest="digest").replace(":run", str(run_id))))
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_nobody_gets_past_the_second_pair_of_eyes(database: Database, name: str) -> None:
+    """In both databases; the planner is who runs this. What only a login can refuse is PostgreSQL's alone."""
+    attempt = ATTEMPTS[name]
+    if attempt.login_matters and database.dialect == "sqlite":
+        pytest.skip("SQLite knows no login")
+    run = planned_and(attempt.state, database, by_another)
+    before = run_again(database, run)
+
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(attempt.sql), {"run": run.id} if ":run" in attempt.sql else {})
+
+    assert run_again(database, run) == before
+    assert vouchers_of(database) == []
+
+
+@pytest.mark.long
+def test_no_attempt_succeeds_with_the_login_of_an_operator(site: Site) -> None:
+    """Ana has every right of a service, and planned. Bruno approves as himself, and only once it was not his plan."""
+    accepted = []
+    for number, (name, attempt) in enumerate(ATTEMPTS.items()):
+        ana, bruno = Database(site.url("ana")), Database(site.url("bruno"))
+        programme = a_programme(ana, code=f"p{number}", approval="person")
+        families(ana, programme, 5, location=TIJUANA, prefix=f"P{number}")
+        run = a_planned_run(ana, programme)
+        if attempt.state != "planned":
+            with bruno.transaction() as tx:
+                assert approve_by_person(tx, run.id).complete
+        if attempt.state == "released":
+            with ana.transaction() as tx:
+                assert release(tx, run.id, now=PAYDAY).released_by == "ana"
+        try:
+            site.run(attempt.sql.replace(":run", str(run.id)), login="ana")
+            accepted.append(name)
+        except psycopg.Error as error:
+            assert error.sqlstate in ("23001", "42501"), name  # noqa: PT017
+        ana.close()
+        bruno.close()
+
+    assert accepted == []
+
+
+@pytest.mark.long
+def test_two_logins_plan_approve_and_release_in_their_own_names(site: Site) -> None:
+    """Also within a role that another took on, and for a plan that was discarded and made anew."""
+    ana, bruno = Database(site.url("ana")), Database(site.url("bruno"))
+    programme = a_programme(ana, approval="person")
+    families(ana, programme, 5, location=TIJUANA)
+    run = a_planned_run(ana, programme)
+    with bruno.transaction() as tx:
+        tx.connection.execute(text("SET LOCAL ROLE despensa_work"))
+        approved = approve_by_person(tx, run.id).run
+    with bruno.transaction() as tx:
+        discard(tx, run.id)
+    again = a_planned_run(bruno, programme)
+
+    assert (approved.planned_by, approved.approved_by) == ("ana", "bruno")
+    assert (again.planned_by, again.state, again.approved_digest) == ("bruno", RunState.PLANNED, None)
+    with pytest.raises(RefusedByState, match="planned by bruno"), bruno.transaction() as tx:
+        approve_by_person(tx, again.id)
+    with ana.transaction() as tx:
+        approve_by_person(tx, again.id)
+        assert release(tx, again.id, now=PAYDAY).released_by == "ana"
+    ana.close()
+    bruno.close()
+
+
+@pytest.mark.long
+def test_above_the_threshold_two_others_approve(site: Site) -> None:
+    ana, bruno, carla = (Database(site.url(login)) for login in ("ana", "bruno", "despensa_service"))
+    programme = a_programme(ana, approval="person")
+    with ana.transaction() as tx:
+        tx.connection.execute(update(Programme).values(two_approvals_above_minor=1))
+    families(ana, programme, 5, location=TIJUANA)
+    run = a_planned_run(ana, programme)
+
+    with bruno.transaction() as tx:
+        first = approve_by_person(tx, run.id)
+    for database in (ana, bruno):
+        with pytest.raises(RefusedByState, match="somebody else"), database.transaction() as tx:
+            approve_by_person(tx, run.id)
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            by = database.url.username or ""
+            site.run(APPROVE.format(by=f"'{by}'", digest="digest").replace(":run", str(run.id)), login=by)
+    with carla.transaction() as tx:
+        second = approve_by_person(tx, run.id)
+
+    assert (first.complete, first.run.state, first.run.blocked) == (False, RunState.PLANNED, SECOND_PERSON)
+    assert (second.complete, second.run.first_approved_by, second.run.approved_by) == (
+        True, "bruno", "despensa_service",
+    )  # fmt: skip
+    for database in (ana, bruno, carla):
+        database.close()
+
+
+def two_needed(database: Database, *, approval: str = "person") -> Run:
+    """A run of another planner, above the threshold."""
+    programme = a_programme(database, approval=approval)
+    with database.transaction() as tx:
+        tx.connection.execute(update(Programme).values(two_approvals_above_minor=1))
+    families(database, programme, 5, location=TIJUANA)
+    run = a_planned_run(database, programme)
+    as_if_planned_by_another(database, run)
+    return run
+
+
+def test_first_of_two_approvals_is_journalled_and_approves_nothing(database: Database) -> None:
+    run = two_needed(database)
+
+    with database.transaction() as tx:
+        first = approve_by_person(tx, run.id)
+    with pytest.raises(RefusedByState, match="approved a first time"), database.transaction() as tx:
+        approve_by_person(tx, run.id)
+    with pytest.raises(RefusedByState, match="cannot be released"), database.transaction() as tx:
+        release(tx, run.id, now=PAYDAY)
+
+    assert (first.level, first.levels, first.complete) == (1, 2, False)
+    assert [told["digest"] for told in events(database, "run.first_approved")] == [run.digest]
+    assert events(database, "run.approved") == []
+
+
+def test_one_approval_is_not_enough_above_the_threshold_whoever_writes_it(database: Database) -> None:
+    run = two_needed(database)
+
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(APPROVE.format(by=f"'{tx.operator}'", digest="digest")), {"run": run.id})
+
+    assert run_again(database, run).state == RunState.PLANNED
+
+
+def test_policy_never_approves_what_needs_two_persons(database: Database) -> None:
+    """Nor does its statement."""
+    run = two_needed(database, approval="policy")
+
+    with database.transaction() as tx:
+        assert approve_by_policy(tx, run.id, now=PAYDAY) == "approval: the total needs two persons"
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(POLICY), {"run": run.id})
+
+
+def test_run_up_to_the_threshold_needs_one_person(database: Database) -> None:
+    programme = a_programme(database, approval="person")
+    families(database, programme, 5, location=TIJUANA)
+    run = a_planned_run(database, programme)
+    as_if_planned_by_another(database, run)
+    with database.transaction() as tx:
+        tx.connection.execute(update(Programme).values(two_approvals_above_minor=run.planned_minor))
+        approved = approve_by_person(tx, run.id)
+
+    assert (approved.level, approved.complete) == (1, True)
+    bound = approved.run
+    assert (bound.approved_digest, bound.approved_minor) == (run.digest, run.planned_minor)
+
+
+def test_what_an_approval_of_one_run_binds_is_no_other_run(database: Database) -> None:
+    """Its digest, taken over to another plan of the same programme."""
+    programme = a_programme(database)
+    families(database, programme, 5, location=TIJUANA)
+    families(database, programme, 5, location=NOGALES)
+    run, other = a_planned_run(database, programme), a_planned_run(database, programme, location=NOGALES)
+    with database.transaction() as tx:
+        approve_by_policy(tx, run.id, now=PAYDAY)
+    replay = POLICY.replace("approved_digest = digest", f"approved_digest = '{run.digest}'")
+
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(replay), {"run": other.id})
+
+    assert count(database, "SELECT COUNT(*) FROM run WHERE state = 'approved'") == 1
