@@ -99,6 +99,7 @@ def run_checks() -> Iterator[Check]:
         return
     yield Check("settings", "ok", "distributed" if settings.distributed else "embedded")
     yield environment_check(os.environ, distributed=settings.distributed)
+    yield _outgoing_check(settings)
     for kind in KINDS:
         yield attempt(f"key {kind}", partial(_key_versions, settings, kind))
     yield from _database_checks(settings)
@@ -202,6 +203,17 @@ def mask(url: str) -> str:
     start, question, query = rest.partition("?")
     words = [_masked_word(word) for word in query.split("&")]
     return f"{scheme}://{start}{question}{'&'.join(words)}"
+
+
+def _outgoing_check(settings: Settings) -> Check:
+    """What else than the internet stores and issuers are called in; this machine only for a rehearsal."""
+    from models.outgoing import SETTING
+
+    named = settings.outgoing.networks
+    detail = ", ".join(["the internet at port 443", *(str(network) for network in named)])
+    if any(network.is_loopback for network in named):
+        return Check("outgoing requests", "warning", f"{detail}: services of this host, too", f"unset {SETTING}")
+    return Check("outgoing requests", "ok", detail)
 
 
 def _key_versions(settings: Settings, kind: str) -> str:

@@ -86,10 +86,11 @@ def demo(
 def demo_entry(home: Path) -> Iterator[Entry]:
     """An embedded installation in this folder, whatever the environment says."""
     from models.log import Log
+    from models.outgoing import LOOPBACK
     from models.settings import Settings
     from models.storage import Database
 
-    settings = Settings(home=home, batch_lines=BATCH_LINES)
+    settings = Settings(home=home, batch_lines=BATCH_LINES, outgoing_networks=LOOPBACK)
     database = Database(settings.database)
     try:
         with Log.to_file(settings.log, "despensa") as log:
@@ -126,7 +127,10 @@ def _installed(home: Path, enrolled: list[replay.Family], stores: SimulatedStore
 def _import(desk: Entry, folder: Path) -> None:
     from models.intake.load import load
 
-    load(desk.database, folder, programme=None, dry_run=False, show=lambda _: None, keys=desk.settings.keys)
+    load(
+        desk.database, folder, programme=None, dry_run=False, show=lambda _: None, keys=desk.settings.keys,
+        outgoing=desk.settings.outgoing,
+    )  # fmt: skip
 
 
 def _replay(desk: Entry, *, cycles: int, kill_at: int | None, credits_before: int = 0) -> None:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 #: What `doctor` looks at, in the order of its lines. A line that means nothing in an installation is left out.
 CHECKS = (
-    "settings", "environment", "keys", "home folder", "disk space", "log folder", "database", "schema", "custody",
-    "database login", "database TLS", "database version", "database durability", "database connections", "clock skew",
-    "time-zone data", "time zones", "Redis", "Redis version", "Redis policy", "Redis persistence", "Redis memory",
-    "Redis clock skew", "links", "schedulers", "workers", "reference key", "late slots", "undelivered notices",
+    "settings", "environment", "outgoing requests", "keys", "home folder", "disk space", "log folder", "database",
+    "schema", "custody", "database login", "database TLS", "database version", "database durability",
+    "database connections", "clock skew", "time-zone data", "time zones", "Redis", "Redis version", "Redis policy",
+    "Redis persistence", "Redis memory", "Redis clock skew", "links", "schedulers", "workers", "reference key",
+    "late slots", "undelivered notices",
 )  # fmt: skip
 MIB = 1024 * 1024
 DISK_WARNING_MIB = 1024

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from console.config import Check, open_database
 from console.doctor_database import named
 from models.errors import Exit
+from models.outgoing import SETTING, Destination, Outgoing, RefusedUrl
 
 if TYPE_CHECKING:
     from models.settings import Settings
@@ -27,25 +28,6 @@ CONNECT_S = 3
 HOSTS_MAX, AT_A_TIME = 200, 32
 #: So long before a certificate ends somebody should know.
 CERTIFICATE_WARNING = timedelta(days=14)
-DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a URL leads."""
-
-    host: str
-    port: int
-    tls: bool
-
-    @classmethod
-    def of(cls, url: str) -> Address:
-        """As aiohttp would connect."""
-        parts = urlsplit(url)
-        return cls(parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 80), parts.scheme == "https")
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +56,12 @@ def link_checks(settings: Settings, *, usable: bool) -> Iterator[Check]:
             return
         with database.reading() as tx:
             codes = {programme.id: programme.code for programme in tx.list(Programme)}
-            issuers = [(codes[issuer.programme_id], Address.of(issuer.url)) for issuer in tx.list(Issuer)]
-            stores = [(store.id, Address.of(store.url)) for store in tx.list(Store, Store.active)]
-    for code, address in issuers:
-        yield issuer_check(code, address, reach(address), now=datetime.now(UTC))
+            issuers = [(codes[issuer.programme_id], issuer.url) for issuer in tx.list(Issuer)]
+            stores = [(store.id, store.url) for store in tx.list(Store, Store.active)]
+    for code, url in issuers:
+        yield _issuer_at(code, url, settings.outgoing)
     if stores:
-        yield stores_check(stores)
+        yield _stores_at(stores, settings.outgoing)
 
 
 def round_trip_check(name: str, call: Callable[[], object]) -> Check:
@@ -103,10 +85,29 @@ def round_trip_check(name: str, call: Callable[[], object]) -> Check:
     return Check(name, "warning" if slow else "ok", f"{middle_ms:.1f} ms", hint, latency_ms=round(middle_ms, 1))
 
 
-def reach(address: Address) -> Reached:
+def _issuer_at(programme: str, url: str, outgoing: Outgoing) -> Check:
+    try:
+        to = outgoing.destination(url)
+    except RefusedUrl as error:
+        return issuer_check(programme, "its url", Reached(f"refused: {error}", 0), now=datetime.now(UTC))
+    return issuer_check(programme, str(to), reach(to, outgoing), now=datetime.now(UTC))
+
+
+def _stores_at(stores: Sequence[tuple[str, str]], outgoing: Outgoing) -> Check:
+    destinations, refused = [], []
+    for store, url in stores:
+        try:
+            destinations.append((store, outgoing.destination(url)))
+        except RefusedUrl as error:
+            refused.append(f"{store} (refused: {error})")
+    return stores_check(destinations, refused=refused, try_one=partial(reach, outgoing=outgoing))
+
+
+def reach(to: Destination, outgoing: Outgoing) -> Reached:
     """Connect, shake hands where it is TLS, and close. Nothing is asked."""
-    import socket
     import ssl
+
+    from workers.guard import Refused, connect
 
     begun = time.perf_counter()
 
@@ -115,23 +116,25 @@ def reach(address: Address) -> Reached:
 
     until = None
     try:
-        with socket.create_connection((address.host, address.port), timeout=CONNECT_S) as plain:
-            if address.tls:
-                with ssl.create_default_context().wrap_socket(plain, server_hostname=address.host) as secured:
+        with connect(outgoing, to, timeout_s=CONNECT_S) as plain:
+            if to.tls:
+                with ssl.create_default_context().wrap_socket(plain, server_hostname=to.host) as secured:
                     certificate = secured.getpeercert() or {}
                     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
     except ssl.SSLCertVerificationError:
         return Reached("its certificate is not accepted", took_ms())
+    except Refused as error:
+        return Reached(f"refused: {error}", took_ms())
     except (OSError, ValueError) as error:
         return Reached(type(error).__name__, took_ms())
     return Reached("", took_ms(), until)
 
 
-def issuer_check(programme: str, address: Address, reached: Reached, *, now: datetime) -> Check:
+def issuer_check(programme: str, address: str, reached: Reached, *, now: datetime) -> Check:
     """An issuer that cannot be reached from here credits nothing for this host's workers."""
     name = f"link issuer {programme}"
     if reached.trouble:
-        hint = "its url in programme.toml, a firewall, its certificate; workers on this host credit nothing there"
+        hint = f"its url in programme.toml, {SETTING}, a firewall, its certificate; this host's workers credit nothing"
         return Check(name, "failed", f"{address}: {reached.trouble}", hint, Exit.FAILED)
     detail = f"{address}, {reached.latency_ms} ms"
     until = reached.certificate_until
@@ -142,16 +145,22 @@ def issuer_check(programme: str, address: Address, reached: Reached, *, now: dat
     return Check(name, "warning" if ends else "ok", detail, hint, latency_ms=reached.latency_ms)
 
 
-def stores_check(stores: Sequence[tuple[str, Address]], *, try_one: Callable[[Address], Reached] = reach) -> Check:
-    """Counted: a store that is away delays nobody, and its notices are tried again for a day."""
+def stores_check(
+    stores: Sequence[tuple[str, Destination]], *, refused: Sequence[str], try_one: Callable[[Destination], Reached]
+) -> Check:
+    """Counted: a store that is away delays nobody, and its notices are tried again for a day.
+
+    `refused` are stores, with the reason, of which nothing is tried: their URLs alone are refused.
+    """
     addresses = list(dict.fromkeys(address for _, address in stores))
     tried = addresses[:HOSTS_MAX]
     with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="link") as threads:
         reached = dict(zip(tried, threads.map(try_one, tried), strict=True))
     of_tried = [(store, reached[address]) for store, address in stores if address in reached]
-    away = [f"{store} ({found.trouble})" for store, found in of_tried if found.trouble]
+    away = [*refused, *(f"{store} ({found.trouble})" for store, found in of_tried if found.trouble)]
     slowest = max((found.latency_ms for found in reached.values() if not found.trouble), default=0)
-    detail = f"{len(of_tried) - len(away)} of {len(of_tried)} active stores can be reached, at {len(tried)} addresses"
+    count = len(of_tried) + len(refused)
+    detail = f"{count - len(away)} of {count} active stores can be reached, at {len(tried)} addresses"
     detail += f", the slowest in {slowest} ms" if slowest else ""
     if len(addresses) > len(tried):
         detail += f"; {len(addresses) - len(tried)} more addresses were not tried"

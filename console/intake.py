@@ -29,8 +29,9 @@ def import_(
     # A held database takes imports, which pay nobody: `db restored` may need a programme that the backup does not have.
     with entry(while_held=True) as desk:
         reports = load(
-            desk.database, path, programme=programme or None, dry_run=dry_run, show=show, keys=desk.settings.keys
-        )
+            desk.database, path, programme=programme or None, dry_run=dry_run, show=show, keys=desk.settings.keys,
+            outgoing=desk.settings.outgoing,
+        )  # fmt: skip
     applied = not dry_run and any(report.changes_anything for report in reports)
     if as_json:
         echo_json({"applied": applied, "files": [_as_json(report) for report in reports]})

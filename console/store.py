@@ -11,6 +11,7 @@ import typer
 from console.entry import confirm, echo, echo_json, entry, note
 from models.deadlines import STORE_CALL_S
 from models.errors import Exit
+from models.outgoing import SETTING
 
 app = typer.Typer(no_args_is_help=True, help="The stores: list, test, send again, secrets.")
 
@@ -69,7 +70,7 @@ def test_(store: str = STORE, as_json: bool = JSON) -> int:
     body = encode("test", now=datetime.now(UTC), fields={"store": store})
     webhook_id = f"test_{secrets.token_hex(12)}"
     begun = time.monotonic()
-    answer = deliver(Envelope(found.url, webhook_id, body, signing))
+    answer = deliver(Envelope(found.url, webhook_id, body, signing), desk.settings.outgoing)
     duration_ms = round((time.monotonic() - begun) * 1000)
     delivered = isinstance(answer, Delivered)
     status = "delivered" if isinstance(answer, Delivered) else answer.error
@@ -151,6 +152,8 @@ def secret(
 
 def _hint(store: str, status: str) -> str:
     """What to look at, by what the store answered."""
+    if status.startswith("refused: "):
+        return f"correct stores.csv, then despensa import stores.csv; or name the network of {store} in {SETTING}"
     if status in ("http 401", "http 403"):
         return f"does {store} verify with the secret that signs? despensa store secret {store}"
     if status.startswith("http 3"):

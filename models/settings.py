@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.errors import Misconfigured
+from models.outgoing import Outgoing
 from models.secret_files import read_secret
 from models.storage import sqlite_url
 
@@ -110,6 +111,15 @@ class Settings(BaseSettings):
         About(EVERYTHING),
     ] = "despensa"
 
+    outgoing_networks: Annotated[
+        str,
+        Field(description="Networks in which stores and issuers may be, besides the internet."),
+        About(
+            "worker, `run start`, `import`, `store test`, `doctor`",
+            rule="networks separated by commas, such as `10.8.0.0/24`; for a rehearsal `127.0.0.0/8`",
+        ),
+    ] = ""
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
@@ -139,6 +149,12 @@ class Settings(BaseSettings):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         _require_readable(url)
         return url
+
+    @field_validator("outgoing_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        Outgoing.parse(text)
+        return text
 
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
@@ -172,6 +188,11 @@ class Settings(BaseSettings):
     def head(self) -> Path:
         """The file of the kept head of the journal."""
         return self.head_file or self.home / "journal-head"
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """Where stores and issuers may be."""
+        return Outgoing.parse(self.outgoing_networks)
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:

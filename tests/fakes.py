@@ -8,6 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
 
+from models.outgoing import Outgoing
+
+#: Where stores and issuers of tests are, for the setting and as it is passed on.
+HERE_NAMED = "127.0.0.0/8,::1/128"
+HERE = Outgoing.parse(HERE_NAMED)
+
 
 @dataclass
 class FakeStore:

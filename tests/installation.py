@@ -17,6 +17,7 @@ from models.messages import Message, arguments
 from models.settings import Settings
 from models.storage import Database
 from scheduler.tick import Ticker
+from tests.fakes import HERE_NAMED
 from workers.actors import Workplace, declare
 from workers.serve import embedded_workers, worker_broker, workplace
 
@@ -51,7 +52,9 @@ class Installation:
     ) -> Iterator["Installation"]:
         """Keys made, log open, broker ready."""
         home.mkdir(exist_ok=True)
-        settings = Settings(home=home, database_url=database_url, redis_url=redis_url, namespace=namespace)
+        settings = Settings(
+            home=home, database_url=database_url, redis_url=redis_url, namespace=namespace, outgoing_networks=HERE_NAMED
+        )  # fmt: skip
         init_keys(settings.keys)
         with Log.to_file(settings.log, "despensa") as log:
             client = redis_client(redis_url) if redis_url else embedded_client()
@@ -74,6 +77,7 @@ class Installation:
             "DESPENSA_DATABASE_URL": self.settings.database_url,
             "DESPENSA_REDIS_URL": self.settings.redis_url,
             "DESPENSA_NAMESPACE": self.settings.namespace,
+            "DESPENSA_OUTGOING_NETWORKS": self.settings.outgoing_networks,
             "DESPENSA_BATCH_LINES": str(self.batch_lines),
         }
 

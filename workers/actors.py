@@ -13,6 +13,7 @@ from models.events import BatchStuck, IssuerResumed, IssuerSuspended, MessageQua
 from models.keys import KeyRing, load_token
 from models.log import Log
 from models.messages import CREDIT_QUEUE, QUARANTINE_ACTOR, CreditBatch, SendNotice
+from models.outgoing import Outgoing
 from models.storage import Database
 from workers import credit, notify, outside
 from workers.attempts import current_attempt
@@ -29,6 +30,7 @@ class Workplace:
     reference_keys: KeyRing
     stopping: threading.Event  #: set when this process is told to end
     keys_folder: Path  #: where the issuers' tokens lie; read at each take, so that a new one needs no restart
+    outgoing: Outgoing  #: where stores and issuers may be
 
 
 def declare(broker: dramatiq.Broker, place: Workplace) -> None:
@@ -51,7 +53,7 @@ def declare(broker: dramatiq.Broker, place: Workplace) -> None:
 
 
 def _notify(place: Workplace, notice_id: int) -> str:
-    settled = notify.send_notice(place.database, notice_id, keys=place.webhook_keys)
+    settled = notify.send_notice(place.database, notice_id, keys=place.webhook_keys, outgoing=place.outgoing)
     current_attempt().run_id = settled.run_id
     for event in settled.told:
         place.log.observe(event)
@@ -92,6 +94,7 @@ def _credit_outside(place: Workplace, lease: credit.Lease, programme: str) -> st
         references=place.reference_keys,
         token=partial(load_token, place.keys_folder, programme),
         stopping=place.stopping,
+        outgoing=place.outgoing,
     )
     health = outcome.health
     if health is not None and health.suspended_until is not None:

@@ -15,6 +15,7 @@ from models.deadlines import LEASE_S
 from models.events import NoticeDelivered, NoticeUndelivered, Observed, StoreFailed, StoreResumed, StoreSuspended
 from models.journal import append
 from models.keys import KeyRing, store_secret
+from models.outgoing import Outgoing
 from models.runs import of_run
 from models.storage import Database, Query, Tx, seconds
 from models.tables import Notice, Programme, Run, Store, run_code
@@ -90,12 +91,12 @@ class Settled:
     told: tuple[Observed, ...] = ()
 
 
-def send_notice(database: Database, notice_id: int, *, keys: KeyRing) -> Settled:
+def send_notice(database: Database, notice_id: int, *, keys: KeyRing, outgoing: Outgoing) -> Settled:
     """One attempt at one notice."""
     taken = take_notice(database, notice_id, keys=keys)
     if taken is None:
         return Settled("nothing")
-    answer = deliver(taken.envelope)
+    answer = deliver(taken.envelope, outgoing)
     return settle_notice(database, notice_id, taken, answer)
 
 

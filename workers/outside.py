@@ -15,6 +15,7 @@ from models.deadlines import RETRY_AFTER_S, RETRY_AFTER_S_MAX
 from models.doubts import ASK_AGAIN, KEY_WINDOW_OVER, PUT_OFF_MAX, ask_again_at, sure_from
 from models.errors import DespensaError
 from models.keys import KeyRing
+from models.outgoing import Outgoing
 from models.states import BatchState, CaseReason
 from models.storage import Database, Query, Tx, seconds
 from models.tables import Batch, Run
@@ -54,7 +55,7 @@ class AnswersChanged(DespensaError):
 
 def credit_batch(
     database: Database, lease: Lease, *, key_version: int, references: KeyRing, token: Callable[[], str],
-    stopping: threading.Event,
+    stopping: threading.Event, outgoing: Outgoing,
 ) -> Outcome:  # fmt: skip
     """Bring each line of a batch to its end, as far as the issuer answers within the lease.
 
@@ -64,7 +65,7 @@ def credit_batch(
     if work is None:
         return Outcome(None, lease_lost=True)
     if work.needs_calls:
-        call_for(database, work, token=token())
+        call_for(database, work, token=token(), outgoing=outgoing)
     return settle(database, work, key_version=key_version)
 
 

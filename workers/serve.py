@@ -65,6 +65,7 @@ def workplace(settings: Settings, database: Database, log: Log, broker: SafeRedi
         reference_keys=load_keys(settings.keys, "reference"),
         stopping=broker.stopping,
         keys_folder=settings.keys,
+        outgoing=settings.outgoing,
     )
 
 

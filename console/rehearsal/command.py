@@ -12,6 +12,7 @@ import typer
 
 from console.entry import echo, note
 from models.errors import Exit, Misconfigured, RefusedInput
+from models.outgoing import LOOPBACK, SETTING
 
 #: In the system's temporary folder, where nothing of an installation lies; the user's number follows.
 FOLDER = "despensa-rehearsal"
@@ -52,7 +53,7 @@ def rehearse(
     echo(chosen.title)
     echo(f"look      {chosen.look}")
     echo(f"read      deploy/RUNBOOK.md, {chosen.section}")
-    echo(f"work with DESPENSA_HOME={site.home} ./despensa …   its files: {site.programme}")
+    echo(f"work with DESPENSA_HOME={site.home} {SETTING}={LOOPBACK} ./despensa …   its files: {site.programme}")
     echo(f"mended?   ./despensa rehearse {trouble} --check" + (f" --folder {folder}" if folder else ""))
     return Exit.DONE
 

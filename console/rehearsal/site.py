@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from console.demo import demo_entry
 from console.entry import Entry
 from models.errors import DespensaError, Exit
+from models.outgoing import LOOPBACK, SETTING
 
 if TYPE_CHECKING:
     from models.runs import RunSummary
@@ -128,9 +129,10 @@ class Site:
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run Python with no other setting than this installation's folder."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DESPENSA_")}
+        environment |= {"DESPENSA_HOME": str(self.home), SETTING: LOOPBACK}
         return subprocess.run(  # noqa: S603  # our own modules
             [sys.executable, *words], cwd=Path(__file__).parents[2], check=False, capture_output=True, text=True,
-            env={**environment, "DESPENSA_HOME": str(self.home)}, stdin=subprocess.DEVNULL,
+            env=environment, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def must(self, *words: str, code: Exit = Exit.DONE) -> None:

@@ -4,16 +4,14 @@ import re
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from models.calendar import BadCycle, Cycle
 from models.intake.rows import BrokenRule
 from models.money import MEMBERS_MAX, BadAmount, parse_amount, parse_rate, require_currency
+from models.outgoing import SETTING, Outgoing, RefusedUrl
 from models.states import DOUBLE_ENROLMENT, GROUPS, EnrolmentStatus
 
 TEXT_MAX = 200
-#: Families of hosts on which a URL may be plain http: this machine.
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 #: A large file repeats a few texts a million times; so many of a field are parsed once. Registration ids are not kept.
 TEXTS_KEPT = 1_000
 
@@ -148,10 +146,15 @@ def yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-def url(text: str) -> str:
-    """Where a store is told, or an issuer called: https, or http on this machine; no user name in it."""
-    parts = urlsplit(text)
-    local = parts.scheme == "http" and parts.netloc.rpartition(":")[0] in LOOPBACK
-    if not (parts.scheme == "https" or local) or not parts.hostname or "@" in parts.netloc or not text.isprintable():
-        raise BrokenRule("must begin with https:// and a host, or http:// on this machine, without a user name")
-    return text
+def url(outgoing: Outgoing) -> Callable[[str], str]:
+    """Where a store is told, or an issuer called, as far as the URL tells; its name is looked up at each call."""
+
+    def parse(text: str) -> str:
+        try:
+            outgoing.destination(text)
+        except RefusedUrl as error:
+            rule = f"must begin with https:// and a host of the internet, or of a network that {SETTING} names"
+            raise BrokenRule(f"{rule}; {error} is refused") from None
+        return text
+
+    return parse

@@ -13,6 +13,7 @@ from models.intake.programme import load_programme
 from models.intake.report import FileReport
 from models.intake.rows import BadFile
 from models.journal import append
+from models.outgoing import INTERNET, Outgoing
 from models.runs import only_programme
 from models.storage import Database, Tx
 from models.tables import Programme
@@ -28,10 +29,11 @@ class DryRun(Exception):  # no error: it ends a transaction that was only to be 
 
 def load(
     database: Database, path: Path, *, programme: str | None, dry_run: bool, show: Callable[[list[FileReport]], None],
-    keys: Path | None = None,
+    keys: Path | None = None, outgoing: Outgoing = INTERNET,
 ) -> list[FileReport]:  # fmt: skip
     """Load a folder, or one file. `show` is told what will change before it is applied. `keys` is the folder of the
-    key files: where it is not given, a file that says who its families are is refused.
+    key files: where it is not given, a file that says who its families are is refused. `outgoing` is where stores and
+    issuers may be.
 
     Raises BadFile, with nothing changed, at the first rule that is broken; NotFound where a file belongs to a
     programme that is not there; Misconfigured for a person key that is missing.
@@ -42,7 +44,7 @@ def load(
         with database.transaction() as tx:
             owner: Programme | None = None
             for file in files:
-                owner, report = _load_file(tx, file, owner, code=programme, keys=keys)
+                owner, report = _load_file(tx, file, owner, code=programme, keys=keys, outgoing=outgoing)
                 reports.append(report)
             show(reports)
             if dry_run:
@@ -66,13 +68,13 @@ def _files(path: Path) -> list[Path]:
 
 
 def _load_file(
-    tx: Tx, file: Path, owner: Programme | None, *, code: str | None, keys: Path | None
+    tx: Tx, file: Path, owner: Programme | None, *, code: str | None, keys: Path | None, outgoing: Outgoing
 ) -> tuple[Programme, FileReport]:
     if file.name == "programme.toml":
-        owner, report = load_programme(tx, file)
+        owner, report = load_programme(tx, file, outgoing)
     else:
         owner = owner or only_programme(tx, code)
-        report = _load_csv(tx, file, owner, keys=keys)
+        report = _load_csv(tx, file, owner, keys=keys, outgoing=outgoing)
     if report.changes_anything:
         append(
             tx,
@@ -84,11 +86,11 @@ def _load_file(
     return owner, report
 
 
-def _load_csv(tx: Tx, file: Path, owner: Programme, *, keys: Path | None) -> FileReport:
+def _load_csv(tx: Tx, file: Path, owner: Programme, *, keys: Path | None, outgoing: Outgoing) -> FileReport:
     if file.name == "locations.csv":
         return load_locations(tx, file, owner)
     if file.name == "stores.csv":
-        return load_stores(tx, file)
+        return load_stores(tx, file, outgoing)
     if file.name == "funds.csv":
         return load_funds(tx, file, owner)
     if file.name == "rates.csv":

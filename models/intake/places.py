@@ -8,6 +8,7 @@ from models.intake import fields
 from models.intake.report import FileReport
 from models.intake.rows import read_rows
 from models.intake.upsert import upsert
+from models.outgoing import Outgoing
 from models.storage import Tx
 from models.tables import Location, Programme, ProgrammeLocation, Store
 
@@ -43,7 +44,7 @@ def load_locations(tx: Tx, path: Path, programme: Programme) -> FileReport:
     return report
 
 
-def load_stores(tx: Tx, path: Path) -> FileReport:
+def load_stores(tx: Tx, path: Path, outgoing: Outgoing) -> FileReport:
     """Partner shops. Raises BadFile."""
     report = FileReport(path.name, "stores")
     seen: set[str] = set()
@@ -59,7 +60,7 @@ def load_stores(tx: Tx, path: Path) -> FileReport:
             id=store_id,
             name=row.read("name", fields.plain_text),
             location_code=location_code,
-            url=row.read("url", fields.url),
+            url=row.read("url", fields.url(outgoing)),
             active=row.read("active", fields.yes_or_no),
             secret_version=1,
         )

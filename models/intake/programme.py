@@ -17,6 +17,7 @@ from models.intake.report import FileReport
 from models.intake.rows import BadFile, BrokenRule, read_bytes
 from models.intake.upsert import upsert
 from models.money import AMOUNT_MINOR_MAX
+from models.outgoing import Outgoing
 from models.restores import LIST_RESTORES
 from models.states import Approval
 from models.storage import Query, Tx
@@ -46,7 +47,7 @@ DELETE FROM issuer WHERE programme_id = :programme_id
 """)
 
 
-def load_programme(tx: Tx, path: Path) -> tuple[Programme, FileReport]:
+def load_programme(tx: Tx, path: Path, outgoing: Outgoing) -> tuple[Programme, FileReport]:
     """Read the file and apply it. Raises BadFile; currency, and whether there is an issuer, are fixed by the first run.
 
     Another issuer, or the closed loop, would know nothing of what the first was asked to credit: its address cannot
@@ -55,7 +56,7 @@ def load_programme(tx: Tx, path: Path) -> tuple[Programme, FileReport]:
     document = _Document.read(path)
     programme = _programme(document)
     report = FileReport(path.name, "programme")
-    issuer = _issuer(document)
+    issuer = _issuer(document, outgoing)
     before = tx.find(Programme, Programme.code == programme.code)
     issuer_before: Issuer | None = None
     if before is not None:
@@ -119,13 +120,13 @@ def _doubt_what_is_forgotten(tx: Tx, issuer: Issuer) -> None:
         issuer.forgotten_until = max(recorded_at for _, recorded_at in restored)
 
 
-def _issuer(document: "_Document") -> Issuer | None:
+def _issuer(document: "_Document", outgoing: Outgoing) -> Issuer | None:
     """The outside service that credits the vouchers, if the file names one."""
     if not document.has("issuer"):
         return None
     return Issuer(
         programme_id=0,
-        url=document.get("issuer", "url", fields.url).rstrip("/"),
+        url=document.get("issuer", "url", fields.url(outgoing)).rstrip("/"),
         calls_max=document.number("issuer", "calls_max", 1, 1024),
         key_window_hours=document.number("issuer", "key_window_hours", 1, 8784),
     )

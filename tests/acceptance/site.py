@@ -29,7 +29,7 @@ from tests.commands import Ended, end, start
 from tests.fakes import FakeStore
 from tests.faults.fleet import TOKEN, port_of
 from tests.faults.proxy import Proxy
-from tests.network import Host, Network
+from tests.network import ADDRESSES, Host, Network
 from tests.processes import end as kill
 from tests.processes import start_service
 from tests.waiting import until
@@ -198,6 +198,7 @@ class Site:
             "DESPENSA_REDIS_URL_FILE": str(self.folder / name / "redis_url"),
             "DESPENSA_HOME": str(self.folder / name / "home"),
             "DESPENSA_BATCH_LINES": str(BATCH_LINES),
+            "DESPENSA_OUTGOING_NETWORKS": f"{ADDRESSES}0/24",
             "DESPENSA_WORKER_THREADS": str(self.threads),
         }
 

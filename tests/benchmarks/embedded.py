@@ -20,7 +20,7 @@ from tests.benchmarks.month import Tell, enrol, release_all
 from tests.benchmarks.samples import Sample, alternate, table
 from tests.benchmarks.site import ENDS_WITHIN_S, Site, verify
 from tests.commands import despensa
-from tests.fakes import FakeStore
+from tests.fakes import HERE_NAMED, FakeStore
 
 FILE = "despensa.sqlite3"
 #: As the product has it; the limit commits as many rows at a time.
@@ -119,7 +119,10 @@ def _worked(site: Site, measure: Measure) -> Sample:
 
 def _start(site: Site, path: Path, *, families: int) -> float:
     """The command, from its start to its end. Returns its processor time; its start-up is in it."""
-    environment = {"DESPENSA_HOME": str(path.parent), "DESPENSA_KEYS_DIR": str(site.folder / "home" / "keys")}
+    environment = {
+        "DESPENSA_HOME": str(path.parent), "DESPENSA_KEYS_DIR": str(site.folder / "home" / "keys"),
+        "DESPENSA_OUTGOING_NETWORKS": HERE_NAMED,
+    }  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = despensa("run", "start", environment=environment, within_s=ENDS_WITHIN_S)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

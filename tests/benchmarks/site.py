@@ -17,6 +17,7 @@ from models.storage import Database
 from tests import servers
 from tests.conftest import url_of
 from tests.copies import create_copy, drop_copy
+from tests.fakes import HERE_NAMED
 from tests.ledger import assert_books_agree, count, count_credited
 from tests.processes import children_of, end, peak_bytes_of, start_python, stat_of
 from tests.waiting import until
@@ -116,6 +117,7 @@ class Crew:
         crew = cls(
             {
                 "DESPENSA_HOME": str(site.folder / "home"),
+                "DESPENSA_OUTGOING_NETWORKS": HERE_NAMED,
                 "DESPENSA_DATABASE_URL": url_of(site.postgresql.url, name),
                 "DESPENSA_REDIS_URL": site.redis_url,
                 "DESPENSA_NAMESPACE": name.replace("_", "-"),

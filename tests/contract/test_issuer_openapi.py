@@ -20,6 +20,7 @@ from models.deadlines import steady_s
 from models.keys import KEY_BYTES, Key, KeyRing, credit_reference
 from models.money import AMOUNT_MINOR_MAX
 from models.tables import Issuer
+from tests.fakes import HERE
 from workers.issuers import http, simulated
 from workers.issuers.answers import Credit
 from workers.issuers.http import STATEMENT_PAGE_BYTES_MAX, IssuerClient, NoStatement
@@ -238,7 +239,7 @@ def test_statement_lists_the_credits_of_its_period_and_no_others(issuer: Simulat
 
 def test_our_client_reads_a_statement_of_several_pages(issuer: SimulatedIssuer) -> None:
     async def read() -> list[object]:
-        async with IssuerClient.open(issuer.url, "rehearsal", calls=20) as client:
+        async with IssuerClient.open(issuer.url, "rehearsal", calls=20, outgoing=HERE) as client:
             now = datetime.now(UTC)
             period = now - timedelta(hours=1), now + timedelta(hours=1)
             return [credit["reference"] async for credit in client.statement(*period)]
@@ -284,7 +285,7 @@ def test_what_is_no_statement_ends_with_an_error_that_says_no_more_than_its_kind
     monkeypatch.setattr(http, "ISSUER_PAGE_S", 0.5)
 
     async def read(issuer: SimulatedIssuer) -> None:
-        async with IssuerClient.open(issuer.url, "rehearsal", calls=1) as client:
+        async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
             async for _ in client.statement(datetime.now(UTC), datetime.now(UTC)):
                 pass
 
@@ -316,7 +317,7 @@ async def _say_everything(issuer: SimulatedIssuer) -> None:
         Credit(credit_reference(keys, programme="p", registration_id=name, cycle="2026-12"), AMOUNT_MINOR_MAX, "MXN")
         for name in ("1", "2", "3")
     )
-    async with IssuerClient.open(issuer.url, "rehearsal", calls=1) as client:
+    async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
         for fault in ("too_many", "busy", "refuse"):
             issuer.set_faults({fault: "all"})
             await client.send(third, until=steady_s())

@@ -19,7 +19,7 @@ from scheduler.approve import approve_by_policy
 from scheduler.release import release
 from tests.builders import CITIES, a_planned_run, a_programme, an_issuer, cycle_due, families_due, vouchers_of
 from tests.contract.test_systemd import NO_FAILURE
-from tests.fakes import FakeStore
+from tests.fakes import HERE_NAMED, FakeStore
 from tests.faults.proxy import Proxy, postgresql_socket, redis_socket
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
@@ -127,6 +127,7 @@ def distributed(
             machine.write(f"/etc/despensa/{name}", text, mode="600")
         machine.do("chmod 700 /etc/despensa/keys /etc/despensa/logins")
         machine.do(f"echo DESPENSA_NAMESPACE={namespace} >> /etc/despensa/despensa.env")
+        machine.do(f"echo DESPENSA_OUTGOING_NETWORKS={HERE_NAMED} >> /etc/despensa/despensa.env")
         ports = {service: free_port() for service in SERVICES}
         for service, port in ports.items():
             machine.write(f"/etc/systemd/system/{service}.service.d/port.conf", _on_port(service, port))

@@ -25,7 +25,7 @@ from models.storage import Database
 from models.tables import Programme
 from tests import servers
 from tests.builders import a_programme, an_issuer, families_due
-from tests.fakes import FakeStore
+from tests.fakes import HERE_NAMED, FakeStore
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
 from tests.faults.report import Row
 from tests.ledger import assert_books_agree, count, count_credited, credits_by_reference, vouchers_by_batch
@@ -114,6 +114,7 @@ class Fleet:
                 links = {name: stack.enter_context(Proxy(target)) for name, target in targets.items()}
             environment = {
                 "DESPENSA_HOME": str(folder / "home"),
+                "DESPENSA_OUTGOING_NETWORKS": HERE_NAMED,
                 "DESPENSA_DATABASE_URL": (
                     proxied_postgresql(postgresql.url, links["postgresql"]) if links else postgresql.url
                 ),

@@ -19,6 +19,7 @@ from models.intake.households import CREATE_STAGE, STAGE_ROWS
 from models.postgresql import KEEPALIVES, BoundedConnection
 from models.storage import Database, Tx
 from tests.builders import TIJUANA, a_programme, a_released_run, batches_of, families, vouchers_of
+from tests.fakes import HERE
 from tests.faults.proxy import Proxy, postgresql_socket, proxied_postgresql, proxied_redis, redis_socket
 from tests.faults.report import Row
 from tests.ledger import assert_books_agree, of_vouchers, pass_time
@@ -184,7 +185,7 @@ def test_issuer_and_store_that_swallow_requests_are_given_up(record_fault: Calla
         with within(ISSUER_CALL_S):
             answer = asyncio.run(_send(url))
         with within(STORE_CALL_S):
-            store_answer = deliver(Envelope(url, "msg_1", b"{}", [SECRET]))
+            store_answer = deliver(Envelope(url, "msg_1", b"{}", [SECRET]), HERE)
 
     assert answer == Unknown("no answer in time")
     assert store_answer == StoreTryLater("timeout")
@@ -232,7 +233,7 @@ def test_time_outs_lie_in_the_order_that_they_rest_on() -> None:
 
 
 async def _send(url: str) -> object:
-    async with IssuerClient.open(url, "rehearsal", calls=1) as client:
+    async with IssuerClient.open(url, "rehearsal", calls=1, outgoing=HERE) as client:
         return await client.send(Credit("a1" * 32, 1, "MXN"), until=steady_s() + 60)
 
 

@@ -52,6 +52,7 @@ from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry
 from tests.builders import CITIES, a_programme, without_guards
+from tests.fakes import HERE
 from tests.faults.campaign import Stage, Verdict, row_of
 from tests.faults.life import BATCH_LINES, work_off
 from tests.faults.model import POLICY_MAX_MINOR, ZONES, Case, Family, Line, Model, Picture, Run
@@ -412,7 +413,7 @@ class ProgrammeMachine(RuleBasedStateMachine):
         place = self.installation.place
         work = calls.begin(self.database, lease, keys=place.reference_keys, stopping=place.stopping)
         if work is not None:
-            calls.call_for(self.database, work, token="rehearsal")
+            calls.call_for(self.database, work, token="rehearsal", outgoing=HERE)
         return work
 
     def reference(self, line: Line) -> str:

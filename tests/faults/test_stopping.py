@@ -48,7 +48,7 @@ from tests.builders import (
     vouchers_of,
 )
 from tests.commands import end, kill, start
-from tests.fakes import FakeStore
+from tests.fakes import HERE, FakeStore
 from tests.faults.fleet import Fleet
 from tests.faults.report import Row
 from tests.installation import Installation
@@ -57,10 +57,10 @@ from tests.processes import signal_group
 from tests.waiting import pass_really, until
 from workers import serve, watchdog
 from workers.credit import NotTaken, return_batch, take_batch
+from workers.guard import guarded_connector
 from workers.issuers.answers import Credit, TryLater
 from workers.issuers.http import IssuerClient
 from workers.issuers.simulated import SimulatedIssuer
-from workers.names import bounded_connector
 from workers.serve import be_seen_once
 from workers.stores import webhook
 from workers.stores.webhook import Envelope, deliver
@@ -381,7 +381,7 @@ def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_store_whose_name_server_is_silent_is_given_up_in_time() -> None:
     """The event loop ends within the call's time, too: a lease rests on it."""
     with within(STORE_CALL_S):
-        answer = deliver(Envelope(f"http://{HOST}/hook", "msg_1", b"{}", [SECRET]))
+        answer = deliver(Envelope(f"http://{HOST}/hook", "msg_1", b"{}", [SECRET]), HERE)
 
     assert answer == webhook.TryLater("timeout")
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "names")
@@ -390,7 +390,7 @@ def test_store_whose_name_server_is_silent_is_given_up_in_time() -> None:
 @pytest.mark.usefixtures("silent_names")
 def test_issuer_whose_name_server_is_silent_was_sent_nothing_and_is_given_up_in_time() -> None:
     async def call() -> object:
-        async with IssuerClient.open(f"http://{HOST}", "rehearsal", calls=1) as client:
+        async with IssuerClient.open(f"http://{HOST}", "rehearsal", calls=1, outgoing=HERE) as client:
             return await client.send(Credit("a1" * 32, 1, "MXN"), until=steady_s() + 60)
 
     with within(ISSUER_CALL_S):
@@ -403,7 +403,7 @@ def test_request_that_was_given_up_is_not_sent_for_minutes_by_the_kernel() -> No
     """It could arrive after its issuer's last word."""
 
     async def user_timeout_ms() -> int:
-        connector = bounded_connector(limit=1, call_s=ISSUER_CALL_S)
+        connector = guarded_connector(HERE, limit=1, call_s=ISSUER_CALL_S)
         made = connector._socket_factory((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))  # type: ignore[misc]
         with made:
             await connector.close()
@@ -428,7 +428,7 @@ def test_second_try_of_a_store_has_only_what_the_first_left_of_the_time(monkeypa
     monkeypatch.setattr(webhook, "STORE_CALL_S", 2.5)
     with socket.create_server(("127.0.0.1", 0)) as server:  # never accepts: the kernel takes the request
         began = time.monotonic()
-        answer = deliver(Envelope(f"http://{HOST}:{server.getsockname()[1]}/", "msg_1", b"{}", [SECRET]))
+        answer = deliver(Envelope(f"http://{HOST}:{server.getsockname()[1]}/", "msg_1", b"{}", [SECRET]), HERE)
         took_s = time.monotonic() - began
 
     assert answer == webhook.TryLater("timeout")

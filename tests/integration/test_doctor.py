@@ -15,16 +15,18 @@ from console import doctor as doctor_module
 from console import doctor_links
 from console.doctor import CHECKS
 from console.doctor_database import connections_check, durability_check, skew_check, zone_data_check
-from console.doctor_links import Address, Reached, issuer_check, reach, round_trip_check, stores_check
+from console.doctor_links import Reached, issuer_check, reach, round_trip_check, stores_check
 from console.doctor_redis import RedisFacts, redis_checks, redis_skew_check
 from models.errors import Exit
 from models.keys import KEY_BYTES, key_path
+from models.outgoing import Destination
 from models.schema import server_major
 from models.server import Connections, durability
 from models.sightings import see
 from models.storage import Database
 from tests.builders import a_programme, an_issuer, families
 from tests.command_line import CommandLine
+from tests.fakes import HERE
 from tests.installation import Installation
 from tests.integration.test_outside import a_month, work
 from workers.issuers.simulated import SimulatedIssuer
@@ -335,16 +337,16 @@ def test_issuer_that_cannot_be_reached_is_a_failure_a_store_a_warning(
 def test_address_that_speaks_no_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_links, "CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        address = Address.of(f"https://127.0.0.1:{server.getsockname()[1]}/v1")
+        to = Destination("127.0.0.1", server.getsockname()[1], tls=True)
 
-        assert reach(address).trouble == "TimeoutError"
+        assert reach(to, HERE).trouble == "TimeoutError"
 
 
 @pytest.mark.parametrize(("days", "state"), [(90, "ok"), (10, "warning")])
 def test_certificate_that_ends_soon_is_told(days: int, state: str) -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
 
-    check = issuer_check("p", Address("issuer", 443, True), Reached("", 12, now + timedelta(days=days)), now=now)
+    check = issuer_check("p", "issuer:443", Reached("", 12, now + timedelta(days=days)), now=now)
 
     assert check.state == state
     assert "issuer:443, 12 ms, certificate until 20" in check.detail
@@ -352,9 +354,9 @@ def test_certificate_that_ends_soon_is_told(days: int, state: str) -> None:
 
 def test_stores_of_too_many_addresses_are_not_left_out_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_links, "HOSTS_MAX", 3)
-    stores = [(f"s{number}", Address(f"h{number}", 80, False)) for number in range(5)]
+    stores = [(f"s{number}", Destination(f"h{number}", 80, tls=False)) for number in range(5)]
 
-    check = stores_check(stores, try_one=lambda address: Reached("", 7))
+    check = stores_check(stores, refused=[], try_one=lambda address: Reached("", 7))
 
     assert check.detail == (
         "3 of 3 active stores can be reached, at 3 addresses, the slowest in 7 ms; 2 more addresses were not tried"

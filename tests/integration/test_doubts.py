@@ -38,6 +38,7 @@ from tests.builders import (
     transferred_minor,
     vouchers_of,
 )
+from tests.fakes import HERE
 from tests.installation import Installation
 from tests.integration.test_outside import a_month
 from tests.ledger import age_calls, exhaust, expire_lease, pass_time
@@ -353,7 +354,7 @@ def test_lines_that_were_never_called_for_are_not_given_up(installation: Install
 
         credit_batch(
             installation.database, lease, key_version=1, references=installation.place.reference_keys,
-            token=lambda: "rehearsal", stopping=installation.place.stopping,
+            token=lambda: "rehearsal", stopping=installation.place.stopping, outgoing=HERE,
         )  # fmt: skip
 
         assert issuer.requests == 0
@@ -699,7 +700,7 @@ def _is_blocked(database: Database) -> bool:
 
 
 async def _send(issuer: SimulatedIssuer, credit: Credit) -> Answer:
-    async with IssuerClient.open(issuer.url, "rehearsal", calls=1) as client:
+    async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
         answer = await client.send(credit, until=steady_s() + 5)
     assert isinstance(answer, Credited)
     return answer

@@ -28,6 +28,7 @@ from tests.builders import (
     transferred_minor,
     vouchers_of,
 )
+from tests.fakes import HERE
 from tests.installation import Installation
 from tests.integration.test_outside import a_month, work
 from tests.ledger import assert_books_agree, expire_lease, pass_time
@@ -169,7 +170,7 @@ def credit_by_a_host_with_another_key(installation: Installation, batch: Batch) 
     assert lease is not None
     outside.credit_batch(
         installation.database, lease, key_version=1, references=OTHER_KEY, token=lambda: "rehearsal",
-        stopping=installation.place.stopping,
+        stopping=installation.place.stopping, outgoing=HERE,
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from tests.builders import (
     vouchers_of,
 )
 from tests.commands import despensa
+from tests.fakes import HERE
 from tests.installation import Installation
 from tests.ledger import age_calls, assert_books_agree, credits_by_reference, expire_lease, pass_time
 from tests.races import failing_at
@@ -405,7 +406,7 @@ def test_worker_whose_lease_began_too_long_ago_calls_no_more_and_another_credits
         frozen = _take(installation, run, late_s=CALLS_START_WITHIN_S)
         assert frozen.needs_calls
 
-        call_for(installation.database, frozen, token="rehearsal")
+        call_for(installation.database, frozen, token="rehearsal", outgoing=HERE)
         outcome = settle(installation.database, frozen, key_version=1)
 
         assert (outcome.credited, outcome.put_off, outcome.error) == (None, 3, "not called")
@@ -433,7 +434,7 @@ def test_batch_whose_time_for_calls_runs_out_is_settled_as_far_as_it_came_and_an
     ):
         slow = _take(installation, run)
 
-        call_for(installation.database, slow, token="rehearsal")
+        call_for(installation.database, slow, token="rehearsal", outgoing=HERE)
         outcome = settle(installation.database, slow, key_version=1)
 
         assert issuer.requests == len(vouchers_of(installation.database, run)) == 4
@@ -700,7 +701,7 @@ def _take(installation: Installation, run: Run, *, late_s: int = 0) -> Work:
 
 
 async def _send(url: str, credit: Credit, *, until: float | None = None) -> IssuersAnswer:
-    async with IssuerClient.open(url, "rehearsal", calls=1) as client:
+    async with IssuerClient.open(url, "rehearsal", calls=1, outgoing=HERE) as client:
         return await client.send(credit, until=until or steady_s() + 5)
 
 

@@ -12,6 +12,7 @@ import pytest
 from console.simulate import parse_faults
 from models.errors import RefusedInput
 from tests.commands import despensa, end, kill, start
+from tests.fakes import HERE
 from workers.issuers.answers import Answer, Credit, Credited, Unknown
 from workers.issuers.http import IssuerClient
 from workers.stores.webhook import Delivered, Envelope, TryLater, deliver
@@ -29,7 +30,7 @@ def test_rehearsal_shows_each_request_and_ends_with_a_summary(tmp_path: Path) ->
         found = re.search(r"(http://127\.0\.0\.1:\d+)/stores", process.stderr.readline())
         assert found is not None
         url = found[1]
-        answers = [deliver(Envelope(f"{url}/stores/a/notices", "n_1", b"{}", [SECRET])) for _ in range(3)]
+        answers = [deliver(Envelope(f"{url}/stores/a/notices", "n_1", b"{}", [SECRET]), HERE) for _ in range(3)]
         with urllib.request.urlopen(f"{url}/received") as response:  # noqa: S310  # its own server
             received = orjson.loads(response.read())
         process.terminate()
@@ -97,7 +98,7 @@ def test_rehearsal_of_what_would_not_happen_is_refused(tmp_path: Path, typed: li
 
 async def _send_twice_and_ask(url: str, credit: Credit) -> list[Answer]:
     until = time.monotonic() + 10
-    async with IssuerClient.open(url, "rehearsal", calls=1) as client:
+    async with IssuerClient.open(url, "rehearsal", calls=1, outgoing=HERE) as client:
         sent = [await client.send(credit, until=until) for _ in range(2)]
         return [*sent, await client.ask(credit, until=until)]
 

@@ -14,6 +14,7 @@ import pytest
 
 from models.deadlines import steady_s
 from models.errors import RefusedInput
+from tests.fakes import HERE
 from workers.issuers import http
 from workers.issuers.answers import Absent, Answer, Credit, Credited, Rejected, TryLater, Unknown
 from workers.issuers.http import IssuerClient
@@ -155,7 +156,7 @@ def call(issuer: SimulatedIssuer, verb: str, credit: Credit) -> Answer:
     """What our client makes of it."""
 
     async def once() -> Answer:
-        async with IssuerClient.open(issuer.url, "rehearsal", calls=1) as client:
+        async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
             ask_or_send = client.ask if verb == "GET" else client.send
             return await ask_or_send(credit, until=steady_s())  # one try
 

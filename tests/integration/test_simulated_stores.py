@@ -6,6 +6,7 @@ import pytest
 
 from models.errors import RefusedInput
 from models.keys import KEY_BYTES, Key, KeyRing, store_secret
+from tests.fakes import HERE
 from workers.stores import webhook
 from workers.stores.simulated import FAULTS, Answered, SimulatedStores
 from workers.stores.webhook import Answer, Delivered, Envelope, Gone, TryLater, deliver
@@ -24,7 +25,7 @@ def stores() -> Iterator[SimulatedStores]:
 
 
 def send(stores: SimulatedStores, *, store: str = "a", webhook_id: str = "n_1", secret: str = SECRET) -> Answer:
-    return deliver(Envelope(stores.url_of(store), webhook_id, b'{"type":"test"}', [secret]))
+    return deliver(Envelope(stores.url_of(store), webhook_id, b'{"type":"test"}', [secret]), HERE)
 
 
 def test_store_without_faults_accepts_and_remembers(stores: SimulatedStores) -> None:

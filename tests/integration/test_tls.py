@@ -22,6 +22,7 @@ from models.errors import BrokerUnreachable, Exit
 from models.storage import Database
 from tests.command_line import CommandLine
 from tests.commands import ROOT
+from tests.fakes import HERE_NAMED
 from tests.redis_site import FOLDER as REDIS_FOLDER
 from tests.redis_site import PASSWORD, a_redis_site
 from tests.roles import FOLDER
@@ -226,12 +227,12 @@ def test_wrong_link_to_redis_is_refused_and_said(site: Site, what: str, fact: st
 CALL = """
 import asyncio, sys
 import aiohttp
-from workers.names import bounded_connector
+from models.outgoing import Outgoing
+from workers.guard import Guard
 
 async def call():
-    connector = bounded_connector(limit=1, call_s=5)
-    async with aiohttp.ClientSession(trust_env=False, connector=connector) as session:
-        async with session.get(sys.argv[1]) as answer:
+    async with Guard.open(Outgoing.parse(sys.argv[2]), calls=1, call_s=5) as guard:
+        async with guard.request("GET", sys.argv[1], headers={}, timeout=aiohttp.ClientTimeout(5)) as answer:
             print(answer.status)
 
 asyncio.run(call())
@@ -252,8 +253,8 @@ def test_authority_of_ones_own_is_trusted_for_issuers_and_stores(
         serving = threads.submit(listening.serve_forever, 0.1)
         file = ours.certificate.file if trusted else site.authority
         called = subprocess.run(
-            [sys.executable, "-c", CALL, f"https://{NAME}:{listening.server_port}/"], cwd=ROOT, text=True, check=False,
-            env={"SSL_CERT_FILE": str(file)}, capture_output=True,
+            [sys.executable, "-c", CALL, f"https://{NAME}:{listening.server_port}/", HERE_NAMED],
+            cwd=ROOT, text=True, check=False, env={"SSL_CERT_FILE": str(file)}, capture_output=True,
         )  # fmt: skip
         listening.shutdown()
         serving.result()

@@ -7,7 +7,7 @@
 | 404 | `absent`, our reference | unknown | absent |
 | 429 | any | later | later |
 | 503 | `try_later`, our reference | later | later |
-| no connection was made | | later | later |
+| no connection was made, or the guard refused the address | | later | later |
 | anything else: a bare 5xx, another 4xx, a redirect, a 200 that says something else, a body that is no JSON object, \
 says a thing twice or is too long, a connection that broke or timed out after it was made | | unknown | unknown |
 
@@ -25,6 +25,8 @@ from models.states import AnswerOutcome
 
 #: An answer is not read further; a longer one is unknown.
 ANSWER_BYTES_MAX = 16_384
+#: How the detail of a call begins that the guard refused: it says nothing of the issuer.
+REFUSED = "refused: "
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _CREDIT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,79}", re.ASCII)
 

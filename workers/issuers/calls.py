@@ -22,6 +22,7 @@ from models.deadlines import ISSUER_CALL_S, LEASE_S, steady_s
 from models.doubts import Sends, is_surely_absent, is_window_over
 from models.errors import Misconfigured
 from models.keys import KeyRing, credit_reference
+from models.outgoing import Outgoing
 from models.runs import lock_run
 from models.states import AnswerOutcome, CallKind, RunState
 from models.storage import Database, Query, Tx
@@ -260,14 +261,14 @@ def _line(row: Row[Any], access: Access, *, keys: KeyRing, now: datetime) -> Lin
     )
 
 
-def call_for(database: Database, work: Work, *, token: str) -> None:
+def call_for(database: Database, work: Work, *, token: str, outgoing: Outgoing) -> None:
     """Make the calls of one take, round by round, each between the commit of its intents and that of its answers."""
-    asyncio.run(_rounds(database, work, token=token))
+    asyncio.run(_rounds(database, work, token=token, outgoing=outgoing))
 
 
-async def _rounds(database: Database, work: Work, *, token: str) -> None:
+async def _rounds(database: Database, work: Work, *, token: str, outgoing: Outgoing) -> None:
     gate = _Gate(probing=work.access.probing)
-    async with IssuerClient.open(work.access.url, token, calls=work.access.calls) as client:
+    async with IssuerClient.open(work.access.url, token, calls=work.access.calls, outgoing=outgoing) as client:
         while work.needs_calls and work.may_call() and not gate.closed:
             calls = _record_intents(database, work)
             if not calls:

@@ -12,8 +12,19 @@ import orjson
 
 from models.columns import instant_text
 from models.deadlines import ISSUER_CALL_S, ISSUER_PAGE_S, steady_s
-from workers.issuers.answers import ANSWER_BYTES_MAX, Answer, Credit, Response, TryLater, Unknown, of_ask, of_send
-from workers.names import bounded_connector
+from models.outgoing import Outgoing
+from workers.guard import Guard, Refused, read_up_to
+from workers.issuers.answers import (
+    ANSWER_BYTES_MAX,
+    REFUSED,
+    Answer,
+    Credit,
+    Response,
+    TryLater,
+    Unknown,
+    of_ask,
+    of_send,
+)
 
 CONNECT_TIMEOUT_S = 2
 #: Within one call, so often an issuer is tried that was not reached, or asked for a moment's patience.
@@ -41,21 +52,17 @@ class _Page:
 class IssuerClient:
     """Calls to one issuer over one session."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
-        self._session = session
+    def __init__(self, guard: Guard, url: str, token: str) -> None:
+        self._guard = guard
         self._url = url
-        self._headers = {"authorization": f"Bearer {token}", "user-agent": "despensa", "accept": "application/json"}
+        self._headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, token: str, *, calls: int) -> AsyncIterator["IssuerClient"]:
+    async def open(cls, url: str, token: str, *, calls: int, outgoing: Outgoing) -> AsyncIterator["IssuerClient"]:
         """A client for up to `calls` calls at once, until the context ends."""
-        async with aiohttp.ClientSession(
-            trust_env=False,
-            auto_decompress=False,
-            connector=bounded_connector(limit=calls, call_s=ISSUER_CALL_S),
-        ) as session:
-            yield cls(session, url, token)
+        async with Guard.open(outgoing, calls=calls, call_s=ISSUER_CALL_S) as guard:
+            yield cls(guard, url, token)
 
     async def send(self, credit: Credit, *, until: float) -> Answer:
         """Have a credit made. The same reference, sent again within the key window, makes no second one.
@@ -109,11 +116,13 @@ class IssuerClient:
     ) -> Answer:
         headers = self._headers | ({"content-type": "application/json"} if body else {})
         try:
-            async with self._session.request(
-                verb, self._url + path, data=body, headers=headers, allow_redirects=False, timeout=_timeout(ends_at)
+            async with self._guard.request(
+                verb, self._url + path, body=body, headers=headers, timeout=_timeout(ends_at)
             ) as response:
-                text = await _read(response, ANSWER_BYTES_MAX)
+                text = await read_up_to(response, ANSWER_BYTES_MAX)
                 return classify(Response(response.status, text, response.headers.get("retry-after", "")), credit)
+        except Refused as error:
+            return TryLater(f"{REFUSED}{error}")
         except aiohttp.ConnectionTimeoutError:
             return TryLater("not connected in time")
         except (aiohttp.ClientConnectorError, aiohttp.ClientSSLError):
@@ -126,11 +135,13 @@ class IssuerClient:
     async def _page(self, query: dict[str, str]) -> _Page:
         timeout = aiohttp.ClientTimeout(total=ISSUER_PAGE_S, connect=CONNECT_TIMEOUT_S)
         try:
-            async with self._session.get(
-                f"{self._url}/v1/statement", params=query, headers=self._headers, allow_redirects=False, timeout=timeout
+            async with self._guard.request(
+                "GET", f"{self._url}/v1/statement", query=query, headers=self._headers, timeout=timeout
             ) as response:
-                page = orjson.loads(await _read(response, STATEMENT_PAGE_BYTES_MAX))
+                page = orjson.loads(await read_up_to(response, STATEMENT_PAGE_BYTES_MAX))
                 status = response.status
+        except Refused as error:
+            raise NoStatement(f"{REFUSED}{error}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a time-out is an OSError, bad JSON a ValueError
             raise NoStatement(type(error).__name__) from None
         if status != 200 or not isinstance(page, dict) or not isinstance(page.get("credits"), list):
@@ -147,17 +158,6 @@ def _timeout(ends_at: float) -> aiohttp.ClientTimeout:
     """
     left_s = max(ends_at - steady_s(), 0.001)
     return aiohttp.ClientTimeout(total=left_s, connect=CONNECT_TIMEOUT_S, ceil_threshold=math.inf)
-
-
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Up to `most` bytes and one more, by which a body that is too long is known."""
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > most:
-            break
-    return b"".join(chunks)[: most + 1]
 
 
 def _worth_waiting_s(answer: Answer, *, until: float) -> float | None:

@@ -13,7 +13,7 @@ from models.doubts import ForgottenSends
 from models.states import AnswerOutcome
 from models.storage import Query, Tx, seconds
 from models.tables import Issuer, slots_of
-from workers.issuers.answers import Answer, TryLater
+from workers.issuers.answers import REFUSED, Answer, TryLater
 
 #: After so many takes in a row without a usable answer, nobody calls for a while.
 BREAKER_FAILURES = 3
@@ -128,7 +128,8 @@ def hold_back(tx: Tx, batch_id: int, access: Access) -> bool:
 
 def note_answers(tx: Tx, access: Access, answers: Sequence[Answer]) -> Health | None:
     """Open or close the breaker by what one take's calls came to."""
-    called = [answer for answer in answers if answer.detail != NOT_CALLED]
+    # A host whose settings refuse the issuer must not cut it off for the others.
+    called = [answer for answer in answers if answer.detail != NOT_CALLED and not _was_refused(answer)]
     if not called:
         return None
     if any(answer.OUTCOME in USABLE for answer in called):
@@ -146,6 +147,10 @@ def note_answers(tx: Tx, access: Access, answers: Sequence[Answer]) -> Health | 
     if issuer.failures < BREAKER_FAILURES:
         return None
     return Health(access.programme, issuer.failures, issuer.breaker_until)
+
+
+def _was_refused(answer: Answer) -> bool:
+    return isinstance(answer, TryLater) and answer.detail.startswith(REFUSED)
 
 
 def _slots_taken(tx: Tx, access: Access) -> int:

@@ -11,7 +11,8 @@ from standardwebhooks.webhooks import Webhook
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from models.deadlines import RETRY_AFTER_S_MAX, STORE_CALL_S
-from workers.names import bounded_connector
+from models.outgoing import Outgoing
+from workers.guard import Guard, Refused
 
 CONNECT_TIMEOUT_S = 3
 #: So often a connection that was refused is tried within one attempt: nothing had left this host.
@@ -53,9 +54,9 @@ class Envelope:
     secrets: Sequence[str]
 
 
-def deliver(webhook: Envelope) -> Answer:
+def deliver(webhook: Envelope, outgoing: Outgoing) -> Answer:
     """Post a webhook once. The id is the same on every attempt, the timestamp is fresh. Never raises for the store."""
-    return asyncio.run(_deliver(webhook))
+    return asyncio.run(_deliver(webhook, outgoing))
 
 
 def headers(webhook: Envelope, *, now: datetime) -> dict[str, str]:
@@ -63,7 +64,6 @@ def headers(webhook: Envelope, *, now: datetime) -> dict[str, str]:
     signatures = [Webhook(secret).sign(webhook.webhook_id, now, webhook.body.decode()) for secret in webhook.secrets]
     return {
         "content-type": "application/json",
-        "user-agent": "despensa",
         "webhook-id": webhook.webhook_id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),
@@ -75,17 +75,11 @@ def encode(kind: str, *, now: datetime, fields: dict[str, object]) -> bytes:
     return orjson.dumps({"type": kind, "timestamp": now.isoformat(), "data": fields})
 
 
-async def _deliver(webhook: Envelope) -> Answer:
-    timeout = aiohttp.ClientTimeout(total=STORE_CALL_S, connect=CONNECT_TIMEOUT_S)
+async def _deliver(webhook: Envelope, outgoing: Outgoing) -> Answer:
     try:
         async with (
             asyncio.timeout(STORE_CALL_S),  # over both tries
-            aiohttp.ClientSession(
-                timeout=timeout,
-                trust_env=False,
-                auto_decompress=False,
-                connector=bounded_connector(limit=1, call_s=STORE_CALL_S),
-            ) as session,
+            Guard.open(outgoing, calls=1, call_s=STORE_CALL_S) as guard,
         ):
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(aiohttp.ClientConnectorError),
@@ -94,7 +88,9 @@ async def _deliver(webhook: Envelope) -> Answer:
                 reraise=True,
             ):
                 with attempt:
-                    return await _post(session, webhook)
+                    return await _post(guard, webhook)
+    except Refused as error:
+        return TryLater(f"refused: {error}")
     except TimeoutError:
         return TryLater("timeout")
     except aiohttp.ClientConnectorError:
@@ -104,9 +100,10 @@ async def _deliver(webhook: Envelope) -> Answer:
     raise AssertionError("a retry ends with an answer or an exception")
 
 
-async def _post(session: aiohttp.ClientSession, webhook: Envelope) -> Answer:
+async def _post(guard: Guard, webhook: Envelope) -> Answer:
     signed = headers(webhook, now=datetime.now(UTC))
-    async with session.post(webhook.url, data=webhook.body, headers=signed, allow_redirects=False) as response:
+    timeout = aiohttp.ClientTimeout(total=STORE_CALL_S, connect=CONNECT_TIMEOUT_S)
+    async with guard.request("POST", webhook.url, body=webhook.body, headers=signed, timeout=timeout) as response:
         await response.content.read(ANSWER_BYTES_MAX)
         if 200 <= response.status < 300:
             return Delivered()
