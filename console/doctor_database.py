@@ -57,13 +57,20 @@ def login_checks(settings: Settings) -> Iterator[Check]:
 
 
 def login_check(found: Login) -> Check:
-    """A service that owns the schema could take away what keeps it from crediting twice."""
-    hint = "deploy/postgresql/roles.sql, then a login that is a member of despensa_work: deploy/SECURITY.md"
+    """Who could take the guards away, and who holds more than one person or one service should."""
+    page = "deploy/SECURITY.md"
     if found.owns:
+        hint = f"deploy/postgresql/roles.sql, then a login that is a member of no more than it needs: {page}"
         return Check("database login", "warning", f"{found.name} owns the schema, or the server", hint)
     if found.may_change_vouchers:
         hint = "despensa db upgrade, as a member of despensa_owner: it gives every role its rights anew"
         return Check("database login", "warning", f"{found.name} may change vouchers", hint)
+    if {"despensa_work", "despensa_approve"} <= found.roles:
+        hint = f"a service needs no despensa_approve, and no person despensa_work: {page}"
+        return Check("database login", "warning", f"{found.name} approves, and credits", hint)
+    if {"despensa_plan", "despensa_approve"} <= found.roles:
+        hint = f"of two persons one plans and the other approves; nobody approves a run that he planned: {page}"
+        return Check("database login", "warning", f"{found.name} plans, and approves", hint)
     return Check("database login", "ok", found.name)
 
 

@@ -16,6 +16,7 @@ from models.deadlines import LEASE_S
 from models.errors import Exit, Misconfigured, RefusedByState
 
 if TYPE_CHECKING:
+    from models.storage import Database
     from scheduler.follow import Chosen
     from scheduler.tick import Ticker
 
@@ -117,6 +118,7 @@ def worker(
         )
     database = Database(settings.database)
     require_current(database)
+    _tell_excess(database)
     # Opened here, once: a file that cannot be written is refused before there is any process.
     with Log.opened(SERVICE, file=log_file) as log, kept_head(settings) as kept:
         require_whole(database, kept, tell=log.observe)
@@ -124,6 +126,20 @@ def worker(
     for kind in SERVICE_KINDS:
         load_keys(settings.keys, kind)
     return serve(settings, processes=processes, threads=threads or settings.worker_threads, log_file=log_file)
+
+
+def _tell_excess(database: Database) -> None:
+    """A worker's host is the one that calls others, and so the likeliest to be broken into."""
+    from models.server import login
+
+    with database.reading() as tx:
+        found = login(tx)
+    more = found.roles - {"despensa_work"} if found is not None and not found.owns else frozenset()
+    if found is not None and more:
+        note(
+            f"warning: {found.name} is a member of {', '.join(sorted(more))}, which no worker needs\n"
+            "hint: a login of its own, a member of despensa_work alone: deploy/SECURITY.md"
+        )
 
 
 def _stop_when_told(ticker: Ticker) -> None:

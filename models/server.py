@@ -47,6 +47,9 @@ GET_LOGIN = Query("""
 SELECT session_user AS login, (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) AS superuser,
        pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = to_regclass('voucher')), 'MEMBER') AS owner,
        has_table_privilege(session_user, to_regclass('voucher'), 'UPDATE') AS may_change_vouchers,
+       COALESCE((SELECT string_agg(r.rolname, ' ' ORDER BY r.rolname) FROM pg_roles r
+                 WHERE r.rolname IN ('despensa_enrol', 'despensa_plan', 'despensa_approve', 'despensa_work')
+                   AND pg_has_role(session_user, r.oid, 'MEMBER')), '') AS roles,
        COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), FALSE) AS encrypted,
        COALESCE(inet_client_addr() <> inet_server_addr(), FALSE) AS other_host
 """)
@@ -62,6 +65,7 @@ class Login:
     encrypted: bool
     other_host: bool
     verified: bool  #: whether the client checks who answers, by name and authority
+    roles: frozenset[str] = frozenset()  #: of despensa's that write, those that it is a member of
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +99,5 @@ def login(tx: Tx) -> Login | None:
     modes = [option.val for option in driver.pgconn.info if option.keyword == b"sslmode"]
     return Login(
         str(row.login), bool(row.superuser or row.owner), bool(row.may_change_vouchers), bool(row.encrypted),
-        bool(row.other_host), modes == [b"verify-full"],
+        bool(row.other_host), modes == [b"verify-full"], frozenset(str(row.roles).split()),
     )  # fmt: skip

@@ -13,8 +13,11 @@ from models.storage import Database
 from tests.conftest import url_of
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "postgresql"
-LOGINS = ("despensa_service", "ana", "bruno", "ana_upgrades", "despensa_report", "despensa_backup")
+LOGINS = (
+    "despensa_scheduler", "despensa_worker", "ana", "bruno", "ana_upgrades", "despensa_report", "despensa_backup",
+)  # fmt: skip
 
+VERBS_OF_COLUMNS = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
@@ -70,7 +73,7 @@ def a_copy(server: str, name: str, of: Site) -> Iterator[Site]:
         site = Site(url_of(server, name))
         try:
             site.apply_roles()  # what belongs to the database itself is not copied
-            database = Database(site.url("despensa_service"))
+            database = Database(site.url("ana_upgrades"))
             with database.transaction() as tx:
                 custody.release(tx)  # a copy pays nothing by itself
             database.close()
@@ -80,15 +83,25 @@ def a_copy(server: str, name: str, of: Site) -> Iterator[Site]:
 
 
 def granted_by(site: Site, role: str) -> dict[str, set[str]]:
-    """What the server lets a role do with each table."""
+    """What the server lets a role do with each table: `SELECT`, or with some of its columns: `SELECT id`."""
     with psycopg.connect(site.admin) as connection:
         rows = connection.execute(
-            "SELECT c.relname, v FROM pg_class c CROSS JOIN unnest(%s::text[]) AS v "
+            "SELECT c.relname, v, has_table_privilege(%s, c.oid, v) FROM pg_class c CROSS JOIN unnest(%s::text[]) AS v "
+            "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v')",
+            [role, list(VERBS)],
+        ).fetchall()
+        columns = connection.execute(
+            "SELECT c.relname, v, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
+            "CROSS JOIN unnest(%s::text[]) AS v "
             "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') "
-            "AND has_table_privilege(%s, c.oid, v)",
-            [list(VERBS), role],
+            "AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(%s, c.oid, a.attnum, v)",
+            [list(VERBS_OF_COLUMNS), role],
         ).fetchall()
-        tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
-        ).fetchall()
-    return {name: {verb for table, verb in rows if table == name} for (name,) in tables}
+    granted: dict[str, set[str]] = {table: set() for table, _, _ in rows}
+    for table, verb, may in rows:
+        if may:
+            granted[table].add(verb)
+    for table, verb, column in columns:
+        if verb not in granted[table]:
+            granted[table].add(f"{verb} {column}")
+    return granted

@@ -2,12 +2,16 @@
 -- copy: a superuser runs it once. Passwords are set afterwards, with psql's `\password NAME`, which sends no clear text
 -- into the server's log; who comes with a client certificate needs none.
 
--- A service, or all services of a host. A worker process holds a connection for each of its threads.
-CREATE ROLE despensa_service LOGIN CONNECTION LIMIT 100 IN ROLE despensa_work;
+-- Schedulers, and `run start` beside them: they plan, approve by the programme's policy, release, close and seal.
+CREATE ROLE despensa_scheduler LOGIN CONNECTION LIMIT 40 IN ROLE despensa_plan, despensa_work;
 
--- An operator. Two of them: who planned a run does not approve it.
-CREATE ROLE ana LOGIN CONNECTION LIMIT 10 IN ROLE despensa_work;
-CREATE ROLE bruno LOGIN CONNECTION LIMIT 10 IN ROLE despensa_work;
+-- Workers: they settle lines of released runs. A worker process holds a connection for each of its threads.
+CREATE ROLE despensa_worker LOGIN CONNECTION LIMIT 100 IN ROLE despensa_work;
+
+-- Two persons at least: who plans a run does not approve it, and who enrols families sets neither rules nor money. More
+-- roles make nobody his own approver: whoever planned a run is refused, whatever else he is.
+CREATE ROLE ana LOGIN CONNECTION LIMIT 10 IN ROLE despensa_enrol, despensa_plan;
+CREATE ROLE bruno LOGIN CONNECTION LIMIT 10 IN ROLE despensa_approve;
 
 -- Who upgrades: another login than the daily one. What it makes belongs to despensa_owner, whoever it is.
 CREATE ROLE ana_upgrades LOGIN CONNECTION LIMIT 5 IN ROLE despensa_owner;

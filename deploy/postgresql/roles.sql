@@ -6,9 +6,13 @@
 --
 -- What the roles may do with each table, `db upgrade` gives them, at its end and every time (models/rights.py).
 --
--- despensa_owner  owns the schema: `db upgrade`, `db restored`. Nobody's daily login.
--- despensa_work   services and operators: what a month needs, and no more.
--- despensa_read   looks at runs, cases, notices and books, and not at families.
+-- despensa_owner    owns the schema: `db upgrade`, `db restored`. Nobody's daily login.
+-- despensa_enrol    families, and what they are enrolled in.
+-- despensa_plan     who gets how much: runs, planned, dropped, watched over. A scheduler is a member, and of
+--                   despensa_work.
+-- despensa_approve  approves what others planned, and sets the rules and the money that plans and policy are bound by.
+-- despensa_work     a worker: settles lines of released runs, and nothing else.
+-- despensa_read     looks at runs, cases, notices and books, and not at families.
 --
 -- None of them can log in: logins.sql makes logins that are members.
 --
@@ -19,7 +23,8 @@ DO $$
 DECLARE
     role TEXT;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['despensa_owner', 'despensa_work', 'despensa_read'] LOOP
+    FOREACH role IN ARRAY ARRAY['despensa_owner', 'despensa_enrol', 'despensa_plan', 'despensa_approve', 'despensa_work',
+                                'despensa_read'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
         END IF;
@@ -35,12 +40,13 @@ BEGIN
     END IF;
 END $$;
 
--- Nobody comes in who is no member. An import stages its families in a temporary table.
+-- Nobody comes in who is no member. An import of families stages them in a temporary table.
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO despensa_owner, despensa_work, despensa_read', current_database());
-    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_work', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO despensa_owner, despensa_enrol, despensa_plan, despensa_approve, '
+                   'despensa_work, despensa_read', current_database());
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_enrol', current_database());
     EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_temp', current_database());
 END $$;
 
@@ -62,8 +68,8 @@ END $$;
 
 -- Only the owner makes anything in the schema, so that nobody can put a table before ours.
 ALTER SCHEMA public OWNER TO despensa_owner;
-REVOKE ALL ON SCHEMA public FROM PUBLIC, despensa_work, despensa_read;
-GRANT USAGE ON SCHEMA public TO despensa_work, despensa_read;
+REVOKE ALL ON SCHEMA public FROM PUBLIC, despensa_enrol, despensa_plan, despensa_approve, despensa_work, despensa_read;
+GRANT USAGE ON SCHEMA public TO despensa_enrol, despensa_plan, despensa_approve, despensa_work, despensa_read;
 
 -- What an installation without roles made goes to the owner; a table's own sequences go with it.
 DO $$

@@ -16,6 +16,7 @@ from models.backup import Backup, save
 from models.custody import find_reason
 from models.errors import DespensaError
 from models.kept_head import KeptHead
+from models.rights import ROLES
 from models.storage import Database
 from tests.builders import TIJUANA, a_programme, families
 from tests.commands import ROOT
@@ -35,7 +36,7 @@ def site(postgresql: str, servers_from: str, monkeypatch: pytest.MonkeyPatch) ->
     programs = postgresql_programs(servers_from)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with a_site(postgresql, "backed_up") as site:
-        with opened(site.url("despensa_service")) as database:
+        with opened(site.url("ana_upgrades")) as database:
             families(database, a_programme(database), 2, location=TIJUANA)
         yield site
 
@@ -81,9 +82,9 @@ def test_backup_is_made_by_its_own_login_and_put_back_by_the_page(site: Site, po
     """The same tables, rights and doors as before; and it pays nothing yet."""
     saved = backup_of(site, tmp_path)
 
-    with restored(postgresql, saved) as new, opened(new.url("despensa_service")) as database:
+    with restored(postgresql, saved) as new, opened(new.url("despensa_worker")) as database:
         assert count(database, "SELECT COUNT(*) FROM household") == 2
-        for role in ("despensa_work", "despensa_read"):
+        for role in ROLES:
             assert granted_by(new, role) == granted_by(site, role)
             assert "restored, or copied" in find_reason(database, KeptHead(tmp_path / "nothing-kept"))
         for each in (site, new):
@@ -108,7 +109,7 @@ def doors_of(site: Site) -> dict[str, object]:
 def test_backup_as_a_service_is_refused(site: Site, tmp_path: Path) -> None:
     """It may not read the sequences. Nothing half-made is left."""
     with pytest.raises(DespensaError, match=r"permission denied|SELECT privilege"):
-        backup_of(site, tmp_path, login="despensa_service")
+        backup_of(site, tmp_path, login="despensa_worker")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -133,4 +134,4 @@ def test_large_object_of_somebody_does_not_stop_the_backup(site: Site, postgresq
     saved = backup_of(site, tmp_path)
 
     with restored(postgresql, saved) as new:
-        new.run("SELECT 1 FROM run", login="despensa_service")
+        new.run("SELECT 1 FROM run", login="despensa_worker")

@@ -17,13 +17,25 @@ from console.doctor_database import encryption_check
 from console.run import app as run_app
 from console.store import app as store_app
 from models.calendar import local_cycle, zone
-from models.errors import Exit
+from models.errors import Exit, Misconfigured
 from models.keys import init_keys
+from models.rights import ROLES
 from models.schema import look_at
 from models.server import Login
 from models.storage import Database
 from models.tables import Programme
-from tests.builders import CITIES, TIJUANA, a_programme, a_released_run, families, families_due, vouchers_of
+from scheduler.approve import approve_by_policy
+from tests.builders import (
+    CITIES,
+    PAYDAY,
+    TIJUANA,
+    a_planned_run,
+    a_programme,
+    a_released_run,
+    families,
+    families_due,
+    vouchers_of,
+)
 from tests.command_line import CommandLine
 from tests.commands import despensa, running
 from tests.conftest import url_of
@@ -33,8 +45,6 @@ from tests.roles import FOLDER, Site, a_copy, a_site, granted_by
 
 pytestmark = pytest.mark.long
 
-PAGE = Path(__file__).parents[2] / "deploy" / "SECURITY.md"
-ROLES = ("despensa_work", "despensa_read")
 #: A login that only reads says so of itself; it may take that back.
 WRITES = "SET default_transaction_read_only = off"
 FAMILIES = 70
@@ -74,15 +84,17 @@ def refused(site: Site, login: str, *statements: str) -> str:
 def test_month_runs_with_services_and_operators_that_own_nothing(
     own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plan, approval by a second person, credits, notices, books: nobody is more than a member of despensa_work."""
-    services = environment_of(own_site, "despensa_service", redis_url, tmp_path)
+    """Plan, approval by a second person, credits, notices, books: with the published logins, and no other role."""
+    schedulers, workers = (
+        environment_of(own_site, f"despensa_{each}", redis_url, tmp_path) for each in ("scheduler", "worker")
+    )
     ana, bruno = (
         CommandLine(monkeypatch, environment_of(own_site, login, redis_url, tmp_path)) for login in ("ana", "bruno")
     )
     cycle = this_cycle()
     runs = [f"{cycle}/{code}" for code, *_ in CITIES]
     init_keys(tmp_path / "keys")
-    with FakeStore.open() as store, database_of(own_site, "ana") as database:
+    with FakeStore.open() as store, database_of(own_site, "ana_upgrades") as database:
         programme = a_programme(database, store_url=store.url, approval="person")
         with database.transaction() as tx:
             tx.connection.execute(update(Programme).values(payday_time="00:00"))
@@ -93,8 +105,8 @@ def test_month_runs_with_services_and_operators_that_own_nothing(
         alone = ana.run(run_app, "approve", runs[0], "--yes")
         bruno.set(environment_of(own_site, "bruno", redis_url, tmp_path))
         approved = [bruno.run(run_app, "approve", run, "--yes") for run in runs]
-        with running("worker", environment=services):
-            started = despensa("run", "start", "--json", environment=services)
+        with running("worker", environment=workers):
+            started = despensa("run", "start", "--json", environment=schedulers)
         reconciled = bruno.run(run_app, "reconcile")
 
         assert [planned.code, alone.code, *(each.code for each in approved)] == [0, 1, *(0 for _ in runs)]
@@ -168,8 +180,70 @@ def test_only_who_owns_the_schema_goes_on_with_a_restored_database(
         "SELECT refresh_statistics(ARRAY['pg_authid'])",
     ],
 )
-def test_who_works_cannot_get_around_the_ledger(site: Site, statement: str) -> None:
-    assert refused(site, "ana", statement) == "42501"
+def test_nobody_gets_around_the_ledger(site: Site, statement: str) -> None:
+    """But for the owner: not services, and not persons."""
+    for login in ("despensa_scheduler", "despensa_worker", "ana", "bruno"):
+        assert refused(site, login, statement) == "42501", login
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO household (registration_id, location_code, members, group_code) VALUES ('X', '02004', 1, 'x')",
+        "INSERT INTO run (programme_id, location_code, cycle, part) VALUES (1, '02004', '2026-12', 1)",
+        "INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor) VALUES (1, 1, 1, '2026-12', 1)",
+        "INSERT INTO fund (programme_id, code) VALUES (1, 'x')",
+        "UPDATE run SET state = 'released'",
+        "UPDATE run SET approval = 'policy', approved_by = 'policy'",
+        "UPDATE batch SET fund_id = 1",
+        "UPDATE batch SET amount_minor = 1",
+        "UPDATE store SET url = 'https://elsewhere.example'",
+        "UPDATE issuer SET url = 'https://elsewhere.example'",
+        "UPDATE custody SET held = ''",
+        "UPDATE cases SET state = 'closed', outcome = 'paid'",
+        "INSERT INTO seal (seq, journal_id, prev_hash, hash) VALUES (1, 1, '', '')",
+        "DELETE FROM batch",
+        "SELECT group_code FROM household",
+        "SELECT location_code FROM household",
+        "SELECT * FROM enrolment",
+        "SELECT * FROM run_group",
+        "CREATE TEMPORARY TABLE mine (id INT)",
+    ],
+)
+def test_stolen_worker_settles_lines_and_nothing_else(site: Site, statement: str) -> None:
+    assert refused(site, "despensa_worker", statement) == "42501"
+
+
+def test_stolen_worker_gives_a_fund_nothing_that_no_donor_gave(own_site: Site) -> None:
+    """A fund's balance it may give back to; a deposit beside it would make books that agree."""
+    with database_of(own_site, "ana_upgrades") as database:
+        a_programme(database)
+    deposit = (
+        "INSERT INTO transfer (kind, fund_id, amount_minor, currency, transferred_at) "
+        "VALUES ('deposit', 1, 100, 'MXN', now())"
+    )
+
+    for login in ("despensa_worker", "despensa_scheduler", "ana"):
+        assert refused(own_site, login, deposit) == "42501"
+    own_site.run(deposit, login="bruno")
+
+
+@pytest.mark.parametrize("login", ["despensa_scheduler", "ana"])
+def test_who_plans_approves_nothing_as_a_person(own_site: Site, login: str) -> None:
+    """A scheduler writes the policy's approval into the same columns."""
+    with database_of(own_site, "ana_upgrades") as database:
+        programme = a_programme(database)
+        families(database, programme, 2, location=TIJUANA)
+        run = a_planned_run(database, programme)
+    forged = (
+        "UPDATE run SET state = 'approved', approval = 'person', approved_by = 'bruno', approved_at = now(), "
+        f"approved_digest = digest WHERE id = {run.id}"
+    )
+
+    assert refused(own_site, login, forged) == "42501"
+    with database_of(own_site, login) as database, database.transaction() as tx:
+        assert approve_by_policy(tx, run.id, now=PAYDAY) == ""
+    assert refused(own_site, login, f"UPDATE run SET approval = 'person' WHERE id = {run.id}") == "42501"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +267,7 @@ def test_who_reads_writes_nothing_and_sees_no_family(site: Site, statement: str)
 def test_who_reads_sees_runs_and_books(
     own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database_of(own_site, "despensa_service") as database:
+    with database_of(own_site, "ana_upgrades") as database:
         programme = a_programme(database)
         families(database, programme, 2, location=TIJUANA)
         a_released_run(database, programme)
@@ -214,20 +288,17 @@ def test_login_that_is_no_member_does_not_come_in(site: Site) -> None:
         site.run("DROP ROLE stranger")
 
 
-def test_later_migration_is_usable_at_once_and_the_upgrade_gives_the_rest(own_site: Site) -> None:
-    """The month goes on with the old logins while somebody upgrades. Who only looks waits until it is sure who may."""
-    own_site.run("CREATE TABLE later (id BIGINT PRIMARY KEY, note TEXT)", login="ana_upgrades")
-    use = "INSERT INTO later (id, note) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET note = 'b'; SELECT * FROM later"
+def test_table_that_nobody_thought_of_can_be_read_by_who_works_and_written_by_nobody(own_site: Site) -> None:
+    """From the migration that makes it, and until somebody has said in models/rights.py who may do what."""
+    own_site.run("CREATE TABLE later (id BIGSERIAL PRIMARY KEY, note TEXT)", login="ana_upgrades")
 
-    own_site.run(use, login="despensa_service")
-    before = refused(own_site, "despensa_report", "SELECT * FROM later")
-    own_site.upgrade()
-    own_site.run(use, login="despensa_service")
-    own_site.run("SELECT * FROM later", login="despensa_report")
-
-    assert before == "42501"
-    assert refused(own_site, "despensa_service", "DROP TABLE later") == "42501"
-    assert refused(own_site, "despensa_report", WRITES, "UPDATE later SET note = ''") == "42501"
+    for _ in ("before the end of the upgrade", "after it"):
+        own_site.run("SELECT * FROM later", login="despensa_worker")
+        for login in ("despensa_scheduler", "despensa_worker", "ana", "bruno"):
+            assert refused(own_site, login, "INSERT INTO later (id, note) VALUES (1, 'a')") == "42501"
+        for login in ("ana", "bruno", "despensa_report"):
+            assert refused(own_site, login, "SELECT * FROM later") == "42501"
+        own_site.upgrade()
 
 
 def test_family_tables_are_never_open_to_who_only_looks(own_site: Site) -> None:
@@ -241,14 +312,16 @@ def test_family_tables_are_never_open_to_who_only_looks(own_site: Site) -> None:
 
 def test_upgrade_alone_gives_the_roles_what_they_need(own_site: Site) -> None:
     """Whatever somebody took or gave by hand: a superuser has nothing to do after an upgrade."""
-    own_site.run("GRANT ALL ON voucher, household, code_floor TO PUBLIC, despensa_work, despensa_read")
-    own_site.run("REVOKE ALL ON run, journal, journal_id_seq FROM despensa_work")
+    before = {role: granted_by(own_site, role) for role in ROLES}
+    own_site.run(f"GRANT ALL ON voucher, household, code_floor TO PUBLIC, {', '.join(ROLES)}")
+    own_site.run("GRANT UPDATE (rate_millionths), SELECT ON run TO despensa_enrol, despensa_plan")
+    own_site.run("REVOKE ALL ON run, journal, journal_id_seq FROM despensa_work, despensa_plan")
+    own_site.run("GRANT UPDATE (members) ON household TO despensa_work")
 
     own_site.upgrade()
 
-    for role in ROLES:
-        assert granted_by(own_site, role) == published(role)
-    own_site.run("SELECT nextval(pg_get_serial_sequence('journal', 'id'))", login="despensa_service")
+    assert {role: granted_by(own_site, role) for role in ROLES} == before
+    own_site.run("SELECT nextval(pg_get_serial_sequence('journal', 'id'))", login="despensa_worker")
 
 
 @pytest.mark.parametrize("login", ["ana_upgrades", "postgres"])
@@ -266,15 +339,31 @@ def test_whoever_upgrades_makes_what_the_owner_owns(own_site: Site, login: str) 
             "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         ).fetchall()
     assert owners == [("despensa_owner",)]
-    assert granted_by(own_site, "despensa_work") == published("despensa_work")
+    assert granted_by(own_site, "despensa_work")["voucher"] == {"SELECT", "INSERT"}
 
 
-def test_who_only_works_gives_nobody_anything(own_site: Site) -> None:
+@pytest.mark.parametrize("login", ["ana", "bruno", "despensa_scheduler", "despensa_worker", "despensa_report"])
+def test_upgrade_by_who_does_not_own_the_schema_is_refused_before_anything(own_site: Site, login: str) -> None:
     own_site.run("REVOKE INSERT ON voucher FROM despensa_work")
 
-    own_site.upgrade("ana")
+    with pytest.raises(Misconfigured, match=f"{login} is no member of it") as caught:
+        own_site.upgrade(login)
 
+    assert "deploy/SECURITY.md" in str(caught.value.hint)
     assert granted_by(own_site, "despensa_work")["voucher"] == {"SELECT"}
+
+
+def test_upgrade_where_a_role_is_missing_says_which_and_what_makes_it(own_site: Site) -> None:
+    """A database from before there was this role: its roles.sql ran once."""
+    own_site.run("ALTER ROLE despensa_enrol RENAME TO despensa_enrolled")
+    try:
+        with pytest.raises(Misconfigured, match="no role despensa_enrol") as caught:
+            own_site.upgrade()
+    finally:
+        own_site.run("ALTER ROLE despensa_enrolled RENAME TO despensa_enrol")
+
+    assert caught.value.exit_code == Exit.MISUSED
+    assert "roles.sql again" in str(caught.value.hint)
 
 
 def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Site) -> None:
@@ -284,7 +373,7 @@ def test_what_an_installation_without_roles_made_goes_to_the_owner(own_site: Sit
     own_site.apply_roles()
     own_site.upgrade()
 
-    own_site.run("INSERT INTO old DEFAULT VALUES; SELECT * FROM older", login="ana")
+    own_site.run("SELECT * FROM older", login="despensa_worker")
     own_site.run("ALTER TABLE old ADD COLUMN note TEXT; DROP VIEW older; DROP TABLE old", login="ana_upgrades")
 
 
@@ -302,8 +391,8 @@ def test_roles_are_made_without_a_superuser(postgresql: str, site: Site) -> None
         managed.run((FOLDER / "roles.sql").read_text(), login="administrator")
         managed.upgrade()
 
-        assert granted_by(managed, "despensa_work") == published("despensa_work")
-        with psycopg.connect(managed.url("despensa_service")) as connection:
+        assert granted_by(managed, "despensa_work") == granted_by(site, "despensa_work")
+        with psycopg.connect(managed.url("despensa_worker")) as connection:
             assert connection.execute("SELECT COUNT(*) FROM voucher").fetchone() == (0,)
     finally:
         site.run("DROP DATABASE managed WITH (FORCE)", "DROP OWNED BY administrator", "DROP ROLE administrator")
@@ -311,7 +400,7 @@ def test_roles_are_made_without_a_superuser(postgresql: str, site: Site) -> None
 
 def test_server_log_names_no_family(own_site: Site) -> None:
     """Whoever runs the server reads its log, and it is kept for years."""
-    with database_of(own_site, "despensa_service") as database:
+    with database_of(own_site, "ana_upgrades") as database:
         families(database, a_programme(database), 1, location=TIJUANA, prefix="SECRET")
     before = len(server_log(own_site))
 
@@ -319,10 +408,10 @@ def test_server_log_names_no_family(own_site: Site) -> None:
         "INSERT INTO household (registration_id, location_code, members, group_code) "
         "SELECT registration_id, location_code, members, group_code FROM household"
     )
-    assert refused(own_site, "despensa_service", twice) == "23505"
-    assert refused(own_site, "despensa_service", "UPDATE household SET members = 99") == "23514"
+    assert refused(own_site, "ana", twice) == "23505"
+    assert refused(own_site, "ana", "UPDATE household SET members = 99") == "23514"
     with (
-        psycopg.connect(own_site.url("despensa_service")) as connection,
+        psycopg.connect(own_site.url("ana")) as connection,
         pytest.raises(psycopg.DataError),
         connection.cursor().copy("COPY household (registration_id, members) FROM STDIN") as copy,
     ):
@@ -344,43 +433,50 @@ def server_log(site: Site) -> str:
 
 def test_statistics_are_renewed_for_who_does_not_own_the_tables(own_site: Site) -> None:
     """Without them PostgreSQL believes a table empty, and compares every row with every other."""
-    with database_of(own_site, "despensa_service") as database:
+    with database_of(own_site, "ana_upgrades") as database:
         families(database, a_programme(database), 100, location=TIJUANA)
-        with database.transaction() as tx:
-            tx.refresh_statistics("household", "enrolment")
-            rows = tx.connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = 'household'::regclass"))
-            counted = rows.scalar_one()
+    with database_of(own_site, "ana") as database, database.transaction() as tx:
+        tx.refresh_statistics("household", "enrolment")
+        rows = tx.connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = 'household'::regclass"))
+        counted = rows.scalar_one()
 
     assert counted == 100
 
 
 def test_login_that_looks_elsewhere_first_still_finds_the_schema(own_site: Site) -> None:
     """Every login may say so of itself: one statement by somebody who has a service's, and it would stand still."""
-    own_site.run("ALTER ROLE CURRENT_USER SET search_path = pg_temp", login="despensa_service")
+    own_site.run("ALTER ROLE CURRENT_USER SET search_path = pg_temp", login="despensa_scheduler")
     try:
-        with database_of(own_site, "despensa_service") as database:
+        with database_of(own_site, "despensa_scheduler") as database:
             assert look_at(database).usable
     finally:
-        own_site.run("ALTER ROLE despensa_service RESET search_path")
+        own_site.run("ALTER ROLE despensa_scheduler RESET search_path")
 
 
 def test_temporary_table_hides_no_line_from_the_check_of_vouchers(own_site: Site) -> None:
-    """Whoever may import may make one."""
-    with database_of(own_site, "ana") as database:
+    """Whoever may import families may make one."""
+    own_site.run("GRANT despensa_work TO ana")
+    with database_of(own_site, "ana_upgrades") as database:
         families(database, a_programme(database), 2, location=TIJUANA)
         hiding = (
             "CREATE TEMPORARY TABLE disbursement AS SELECT CAST(70000001 AS BIGINT) AS id; "
             "SET search_path = pg_temp, public; INSERT INTO voucher (id, key_version) VALUES (70000001, 1)"
         )
 
-        assert refused(own_site, "ana", hiding) == "23503"
+        try:
+            assert refused(own_site, "ana", hiding) == "23503"
+        finally:
+            own_site.run("REVOKE despensa_work FROM ana")
         assert vouchers_of(database) == []
 
 
 @pytest.mark.parametrize(
     ("login", "state", "said"),
     [
-        ("despensa_service", "ok", "despensa_service"),
+        ("despensa_scheduler", "ok", "despensa_scheduler"),
+        ("despensa_worker", "ok", "despensa_worker"),
+        ("ana", "ok", "ana"),
+        ("bruno", "ok", "bruno"),
         ("ana_upgrades", "warning", "ana_upgrades owns the schema, or the server"),
         ("postgres", "warning", "postgres owns the schema, or the server"),
     ],
@@ -402,11 +498,42 @@ def test_check_says_where_who_works_has_too_many_rights(
     own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_site.run("GRANT UPDATE ON voucher TO despensa_work")
-    command_line = CommandLine(monkeypatch, environment_of(own_site, "ana", redis_url, tmp_path))
+    command_line = CommandLine(monkeypatch, environment_of(own_site, "despensa_worker", redis_url, tmp_path))
 
     outcome = command_line.run(config_app, "check")
 
-    assert re.search(r"^warning +database login +ana may change vouchers$", outcome.stdout, re.MULTILINE)
+    assert re.search(r"^warning +database login +despensa_worker may change vouchers$", outcome.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("role", "to", "said"),
+    [
+        ("despensa_approve", "despensa_scheduler", "despensa_scheduler approves, and credits"),
+        ("despensa_approve", "ana", "ana plans, and approves"),
+    ],
+)
+def test_check_says_who_holds_more_than_one_person_should(
+    own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, to: str, said: str
+) -> None:
+    command_line = CommandLine(monkeypatch, environment_of(own_site, to, redis_url, tmp_path))
+    own_site.run(f"GRANT {role} TO {to}")
+    try:
+        outcome = command_line.run(config_app, "check")
+    finally:
+        own_site.run(f"REVOKE {role} FROM {to}")
+
+    assert len(re.findall(rf"^warning +database login +{said}$", outcome.stdout, re.MULTILINE)) == 1
+
+
+def test_worker_says_that_its_login_may_do_more_than_it_needs(own_site: Site, redis_url: str, tmp_path: Path) -> None:
+    """Services of one host may share a file with the URL, and so the scheduler's login."""
+    shared, own = (
+        despensa("worker", environment={**environment_of(own_site, login, "redis://127.0.0.1:9/0", tmp_path)})
+        for login in ("despensa_scheduler", "despensa_worker")
+    )
+
+    assert "warning: despensa_scheduler is a member of despensa_plan, which no worker needs" in shared.err
+    assert "warning: despensa_worker is a member" not in own.err
 
 
 @pytest.mark.parametrize(
@@ -422,17 +549,3 @@ def test_check_wants_tls_to_another_host(encrypted: bool, verified: bool, other_
     login = Login("ana", False, False, encrypted=encrypted, other_host=other_host, verified=verified)
 
     assert encryption_check(login).state == state
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_published_matrix_is_what_the_server_grants(site: Site, role: str) -> None:
-    """Cell by cell: every table that is there, and no other."""
-    assert published(role) == granted_by(site, role)
-
-
-def published(role: str) -> dict[str, set[str]]:
-    """The column of a role in the page's table."""
-    _, _, table = PAGE.read_text().partition("\n| table |")
-    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]*) \| ([a-z, ]*) \|$", table, re.MULTILINE)
-    column = ROLES.index(role) + 1
-    return {row[0]: {verb.upper() for verb in row[column].split(", ") if verb != "nothing"} for row in rows}

@@ -88,7 +88,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-SIGNED = ("despensa_service", "ana")
+SIGNED = ("despensa_worker", "ana")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_right_server_over_tls_is_accepted(
         "password in the URL": (site.database_url(password=PASSWORD), {}),
         "password in a file": (site.database_url(), {"PGPASSFILE": str(passwords)}),
         "certificate": (
-            site.database_url("despensa_service", sslcert=str(site.service.file), sslkey=str(site.service.key)),
+            site.database_url("despensa_worker", sslcert=str(site.service.file), sslkey=str(site.service.key)),
             {},
         ),
         "environment": (
@@ -174,10 +174,10 @@ def test_wrong_link_to_the_database_is_refused_and_said(
         "plain text": site.database_url(sslmode="disable", sslrootcert="", password=PASSWORD),
         "wrong password": site.database_url(password="hunter3"),
         "no password": site.database_url(),
-        "no certificate": site.database_url("despensa_service"),
-        "another's certificate": site.database_url("despensa_service", **ana),
+        "no certificate": site.database_url("despensa_worker"),
+        "another's certificate": site.database_url("despensa_worker", **ana),
         "a key that others may read": site.database_url(
-            "despensa_service", sslcert=str(site.service.file), sslkey=str(exposed)
+            "despensa_worker", sslcert=str(site.service.file), sslkey=str(exposed)
         ),
         "a server without TLS": site.database_url(password=PASSWORD).replace(str(site.postgresql_port), str(plain)),
         "a stranger": site.database_url("postgres", password=PASSWORD),
