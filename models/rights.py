@@ -268,9 +268,9 @@ BEGIN
 END $$
 """)
 
-#: What no grant can say, since it is of a value. A scheduler writes the policy's approval into the same columns, and must
-#: not approve as a person, since it plans. And money comes in by who approves, or else a stolen worker could give a fund
-#: what no donor gave, with books that agree.
+#: What no grant can say, since it is of a value. A scheduler writes the policy's approval into the same columns, and it
+#: must not approve as a person, since it plans. Money comes in by who approves, or else a stolen worker could give a
+#: fund what no donor gave, with books that agree.
 PUT_GUARDS = Query("""
 -- put_guards: a person's approval, and a donor's money, are despensa_approve's; only where they are not there, since
 -- this waits for whoever writes

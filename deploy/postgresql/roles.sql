@@ -46,7 +46,7 @@ BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO despensa_owner, despensa_enrol, despensa_plan, despensa_approve, '
                    'despensa_work, despensa_read', current_database());
-    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_enrol', current_database());
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_owner, despensa_enrol', current_database());
     EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_temp', current_database());
 END $$;
 
