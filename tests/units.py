@@ -14,7 +14,7 @@ TIMERS = tuple(sorted(path.name for path in FOLDER.glob("*.timer")))
 #: What a distributed installation puts beside each service.
 DROP_INS = {
     "scheduler": ("servers.conf",),
-    "worker@": ("servers.conf", "keys.conf"),
+    "worker@": ("worker.conf",),
     "run": ("servers.conf",),
     "backup": ("backup.conf",),
 }

@@ -303,7 +303,29 @@ def test_init_makes_secrets_that_only_their_container_may_read_and_once(tmp_path
         assert stat.S_IMODE(status.st_mode) == 0o400
         assert f"{status.st_uid}:{status.st_gid}" == readers[name]
     assert (tmp_path / "secrets" / "keys").stat().st_uid == 10_001
-    assert len(set(re.findall(r"[0-9a-f]{64}", "".join(map(bytes.decode, before.values()))))) == 6
+    assert len(set(re.findall(r"[0-9a-f]{64}", "".join(map(bytes.decode, before.values()))))) == 8
+
+
+def test_each_service_has_a_login_of_its_own_and_workers_settle_lines_alone() -> None:
+    """Whoever steals a worker's secret plans, approves and releases nothing."""
+    made = (FOLDER / "init").read_text()
+    roles = dict(re.findall(r"CREATE ROLE (\w+) .* IN ROLE ([\w, ]+);", made))
+    logins = dict(re.findall(r"postgresql://(\w+):.* (\w+_database_url)$", made, re.MULTILINE))
+    given = {
+        name: {each for each in service.get("secrets", ()) if "database" in each} for name, service in SERVICES.items()
+    }
+
+    assert {name: urls for name, urls in given.items() if urls} == {
+        "scheduler": {"scheduler_database_url"}, "worker": {"worker_database_url"},
+        "operator": {"operator_database_url"}, "migrate": {"owner_database_url"}, "backup": {"backup_database_url"},
+    }  # fmt: skip
+    assert {logins[login]: held for login, held in roles.items()} == {
+        "scheduler_database_url": "despensa_plan, despensa_work",
+        "worker_database_url": "despensa_work",
+        "operator_database_url": "despensa_enrol, despensa_plan, despensa_approve",
+        "owner_database_url": "despensa_owner",
+        "backup_database_url": "despensa_read, pg_read_all_data",
+    }
 
 
 @pytest.fixture
@@ -376,7 +398,7 @@ def test_service_works_in_the_order_in_which_the_containers_start(
                 for script in (ROOT / "deploy/postgresql/roles.sql", secrets / "logins"):
                     connection.execute(script.read_text().encode())
             migrated = despensa(*SERVICES["migrate"]["command"], environment=environment("owner_database_url"))
-            service = environment("database_url")
+            service = environment("operator_database_url")
             done = [
                 despensa(*words, environment=service)
                 for words in (

@@ -354,6 +354,18 @@ def test_readme_says_how_each_secret_is_made(everything: list[Manifest]) -> None
     assert "--from-literal" not in page
 
 
+def test_workers_have_a_login_that_plans_nothing(everything: list[Manifest]) -> None:
+    """And schedulers one that does; each by a Secret of its own."""
+    secrets = {
+        pod.name: {each["secret"]["secretName"] for each in pod.spec["volumes"] if "secret" in each}
+        for pod in pods_of(everything)
+    }
+
+    assert secrets["Deployment/despensa-worker"] == {"despensa-work", "despensa-keys"}
+    assert secrets["Deployment/despensa-scheduler"] == {"despensa-plan"}
+    assert secrets["CronJob/despensa-run-start"] == {"despensa-plan"}
+
+
 def test_readme_names_overlays_and_commands_that_are_there(everything: list[Manifest]) -> None:
     page = (FOLDER / "README.md").read_text()
     folders = set(re.findall(r"(?:kubectl apply -k|kubectl kustomize) ([\w/]+)", page))

@@ -93,8 +93,8 @@ def site(postgresql: str) -> Iterator[Site]:
 
 @pytest.fixture
 def database(site: Site) -> Iterator[Database]:
-    """As the services see it."""
-    with closing(Database(site.url("despensa_service"))) as database:
+    """As whoever owns the schema sees it."""
+    with closing(Database(site.url("ana_upgrades"))) as database:
         yield database
 
 
@@ -108,7 +108,7 @@ def distributed(
         Proxy(postgresql_socket(site.admin)) as postgresql,
         Proxy(redis_socket(redis_url)) as redis,
         Installation.open(
-            tmp_path / "home", database, database_url=site.url("despensa_service"), redis_url=redis_url,
+            tmp_path / "home", database, database_url=site.url("despensa_scheduler"), redis_url=redis_url,
             namespace=namespace,
         ) as installation,
     ):  # fmt: skip
@@ -117,8 +117,7 @@ def distributed(
             return f"postgresql://{login}@localhost:{postgresql.port}/{database.url.database}\n"
 
         secrets = {
-            "database_url": url_of_login("despensa_service"),
-            "backup_database_url": url_of_login("despensa_backup"),
+            **{f"{each}_database_url": url_of_login(f"despensa_{each}") for each in ("scheduler", "worker", "backup")},
             **{f"logins/{login}": url_of_login(login) for login in ("ana", "ana_upgrades")},
             "redis_url": f"redis://localhost:{redis.port}/0\n",
             **{f"keys/{kind}.key": (installation.settings.keys / f"{kind}.key").read_text() for kind in SERVICE_KINDS},
@@ -199,6 +198,9 @@ def test_keys_are_shown_to_workers_alone_and_backups_have_their_own_login(
     }
     urls = {"database_url", "redis_url"}
     assert shown == {"despensa-scheduler": urls, "despensa-worker@1": urls | {f"{kind}.key" for kind in SERVICE_KINDS}}
+    for unit in ("scheduler", "worker@1"):
+        login = machine.do(f"cat /run/credentials/despensa-{unit}.service/database_url")
+        assert f"//despensa_{unit.partition('@')[0]}@" in login
 
 
 def test_keys_are_made_as_the_page_says_with_the_database_asked(
@@ -209,12 +211,12 @@ def test_keys_are_made_as_the_page_says_with_the_database_asked(
     (init,) = re.findall(r"^cd /etc/despensa\n.*?keys init\n", page, re.MULTILINE | re.DOTALL)
     made = "find /etc/despensa/keys -type f -printf '%f %u %m\\n' | sort"
     assert distributed
-    machine.do("rm /etc/despensa/keys/*; cp -p /etc/despensa/database_url /run/aside")
+    machine.do("rm /etc/despensa/keys/*; cp -p /etc/despensa/scheduler_database_url /run/aside")
 
-    machine.do("echo postgresql://127.0.0.1:1/despensa > /etc/despensa/database_url")
+    machine.do("echo postgresql://127.0.0.1:1/despensa > /etc/despensa/scheduler_database_url")
     refused = machine.run(init)
     none = machine.do(made)
-    machine.do("cp -p /run/aside /etc/despensa/database_url")
+    machine.do("cp -p /run/aside /etc/despensa/scheduler_database_url")
     machine.do(init)
 
     assert (refused.code, none) == (Exit.NO_DATABASE, ""), refused.out + refused.err
@@ -229,7 +231,7 @@ def test_person_works_with_a_login_of_their_own(
     programme = "/opt/despensa/deploy/programmes/northern-mexico"
 
     upgraded = machine.run(f"{by} ana_upgrades db upgrade")
-    imported = machine.run(f"{by} ana import {programme}")
+    imported = machine.run(f"{by} ana_upgrades import {programme}")
     planned = machine.run(f"{by} ana run plan --cycle 2026-12 --location 02004")
     keys = machine.run(f"{by} ana config check")
     misused = machine.run(f"{by} ana import '/srv/$HOME ${{HOME}}'")

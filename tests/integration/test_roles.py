@@ -19,6 +19,7 @@ from console.store import app as store_app
 from models.calendar import local_cycle, zone
 from models.errors import Exit, Misconfigured
 from models.keys import init_keys
+from models.reconcile import reconcile
 from models.rights import ROLES
 from models.schema import look_at
 from models.server import Login
@@ -48,6 +49,7 @@ pytestmark = pytest.mark.long
 #: A login that only reads says so of itself; it may take that back.
 WRITES = "SET default_transaction_read_only = off"
 FAMILIES = 70
+MOVED = "INSERT INTO transfer (kind, fund_id, run_id, amount_minor, currency, transferred_at) VALUES"
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +228,30 @@ def test_stolen_worker_gives_a_fund_nothing_that_no_donor_gave(own_site: Site) -
     for login in ("despensa_worker", "despensa_scheduler", "ana"):
         assert refused(own_site, login, deposit) == "42501"
     own_site.run(deposit, login="bruno")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE fund SET balance_minor = balance_minor + 100",
+        f"{MOVED} ('unreserve', 1, 1, 100, 'MXN', now()); UPDATE fund SET balance_minor = balance_minor + 100",
+        f"{MOVED} ('reserve', 1, 1, 100, 'MXN', now()); UPDATE fund SET balance_minor = balance_minor - 100",
+        f"{MOVED} ('credit', 1, 1, 100, 'MXN', now())",
+        "INSERT INTO voucher (id, batch_id, key_version) VALUES (10000001, 1, 1)",
+    ],
+)
+def test_what_a_stolen_worker_can_do_to_the_books_is_found(own_site: Site, statement: str) -> None:
+    """It has to give a stopped line's reserve back, and so may write where the money is."""
+    with database_of(own_site, "ana_upgrades") as database:
+        programme = a_programme(database)
+        families(database, programme, 2, location=TIJUANA)
+        a_released_run(database, programme)
+        assert_books_agree(database)
+
+        own_site.run(statement, login="despensa_worker")
+
+        with database.reading() as tx:
+            assert reconcile(tx) != []
 
 
 @pytest.mark.parametrize("login", ["despensa_scheduler", "ana"])
