@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -40,7 +41,8 @@ class Desk:
 
     def waiting(self) -> int:
         """The number of the only conflict; a rehearsed import may have used the first one."""
-        (conflict,) = self.run("enrolment", "conflicts", "--json").json["conflicts"]  # type: ignore[misc]
+        listed: Any = self.run("enrolment", "conflicts", "--json").json["conflicts"]
+        (conflict,) = listed
         return int(conflict["conflict"])
 
     def import_(self, *rows: str, dry_run: bool = False) -> Outcome:
@@ -88,7 +90,8 @@ def test_two_operators_see_both_families_and_decide(desk: Desk, installation: In
     assert again.code == Exit.FAILED and "somebody else must find it as well" in str(again.error)
     assert f"conflict {number} is decided: same; the newcomer is stopped:double_enrolment" in second.stderr
     assert listed_then.json["waiting"] == 0 and listed_then.json["conflicts"] == []
-    (decided,) = listed_all.json["conflicts"]  # type: ignore[misc]
+    conflicts: Any = listed_all.json["conflicts"]
+    (decided,) = conflicts
     assert (decided["outcome"], decided["decided_by"]) == ("same", [ANA, BRUNO])
     assert decided["other"]["months"] == ["2026-12"] and decided["newcomer"]["months"] == []
 
