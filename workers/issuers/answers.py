@@ -25,7 +25,7 @@ from models.states import AnswerOutcome
 
 #: An answer is not read further; a longer one is unknown.
 ANSWER_BYTES_MAX = 16_384
-#: How the detail of a call begins that the guard refused: it says nothing of the issuer.
+#: How the detail of a call begins that the guard refused.
 REFUSED = "refused: "
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _CREDIT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,79}", re.ASCII)
@@ -75,6 +75,11 @@ class TryLater:
     retry_after_s: int = 0
     OUTCOME = AnswerOutcome.LATER
     credit_id = ""
+
+    @property
+    def refused(self) -> bool:
+        """By the guard of this host: that says nothing of the issuer."""
+        return self.detail.startswith(REFUSED)
 
 
 @dataclass(frozen=True, slots=True)

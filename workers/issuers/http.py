@@ -162,7 +162,7 @@ def _timeout(ends_at: float) -> aiohttp.ClientTimeout:
 
 def _worth_waiting_s(answer: Answer, *, until: float) -> float | None:
     """How long to wait before the call is tried again: as long as the issuer asked for. None: not worth it."""
-    if not isinstance(answer, TryLater) or answer.retry_after_s > PATIENCE_S:
+    if not isinstance(answer, TryLater) or answer.refused or answer.retry_after_s > PATIENCE_S:
         return None
     wait_s = max(_WAIT_S, answer.retry_after_s)
     return wait_s if steady_s() + wait_s < until else None

@@ -13,7 +13,7 @@ from models.doubts import ForgottenSends
 from models.states import AnswerOutcome
 from models.storage import Query, Tx, seconds
 from models.tables import Issuer, slots_of
-from workers.issuers.answers import REFUSED, Answer, TryLater
+from workers.issuers.answers import Answer, TryLater
 
 #: After so many takes in a row without a usable answer, nobody calls for a while.
 BREAKER_FAILURES = 3
@@ -150,7 +150,7 @@ def note_answers(tx: Tx, access: Access, answers: Sequence[Answer]) -> Health | 
 
 
 def _was_refused(answer: Answer) -> bool:
-    return isinstance(answer, TryLater) and answer.detail.startswith(REFUSED)
+    return isinstance(answer, TryLater) and answer.refused
 
 
 def _slots_taken(tx: Tx, access: Access) -> int:
