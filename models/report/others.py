@@ -23,7 +23,8 @@ CASE_COLUMNS = (
 )  # fmt: skip
 APPROVAL_COLUMNS = (
     "run", "programme", "state", "families", "amount", "currency", "rate", "digest", "planned_by", "planned_at",
-    "approval", "approved_by", "approved_at", "released_at", "completed_at",
+    "approval", "approved_by", "approved_at", "released_at", "completed_at", "first_approved_by", "first_approved_at",
+    "released_by",
 )  # fmt: skip
 
 SUM_BY_STORE = Query("""
@@ -66,7 +67,7 @@ LIST_APPROVALS = Query("""
 -- list_approvals: who decided about each run, and about what; bounded by runs
 SELECT r.cycle, r.location_code, r.part, p.code AS programme, r.state, r.lines, r.planned_minor, r.currency,
        r.rate_millionths, r.digest, r.planned_by, r.planned_at, r.approval, r.approved_by, r.approved_at, r.released_at,
-       r.completed_at
+       r.completed_at, r.first_approved_by, r.first_approved_at, r.released_by
 FROM run r JOIN programme p ON p.id = r.programme_id
 WHERE r.programme_id = :programme_id AND r.cycle BETWEEN :first_cycle AND :last_cycle
 ORDER BY r.cycle, r.location_code, r.part
@@ -128,7 +129,8 @@ def approval_report(tx: Tx, programme: Programme, *, first_cycle: str, last_cycl
             run_code(row), row.programme, row.state, row.lines, decimal_text(row.planned_minor), row.currency,
             "" if row.rate_millionths is None else format_rate(row.rate_millionths), row.digest, row.planned_by,
             instant_text(row.planned_at), row.approval or "", row.approved_by or "", _instant(row.approved_at),
-            _instant(row.released_at), _instant(row.completed_at),
+            _instant(row.released_at), _instant(row.completed_at), row.first_approved_by or "",
+            _instant(row.first_approved_at), row.released_by or "",
         )
         for row in tx.all(LIST_APPROVALS, **_chosen(programme, first_cycle, last_cycle))
     ]  # fmt: skip

@@ -223,7 +223,7 @@ def test_approvals_tell_who_decided_about_what(installation: Installation, comma
         "policy",
         "policy",
     )
-    assert (row["planned_by"], row["digest"]) == (run.planned_by, run.digest)
+    assert (row["planned_by"], row["released_by"], row["digest"]) == (run.planned_by, run.released_by, run.digest)
     assert "outside" not in str(row)
 
 
