@@ -51,8 +51,8 @@ GROUP BY r.cycle, r.location_code, f.donor, f.code, f.position, t.currency, r.ra
 ORDER BY r.cycle, r.location_code, f.position, r.rate_millionths
 """)
 
-SUM_CASES = Query("""
--- sum_cases: every case there was, by reason and how it ended; bounded by runs, reasons and outcomes
+SUM_CASES_BY_REASON = Query("""
+-- sum_cases_by_reason: every case there was, by reason and how it ended; bounded by runs, reasons and outcomes
 SELECT r.cycle, r.location_code, r.part, c.reason, COALESCE(c.outcome, 'open') AS outcome, r.currency,
        CASE WHEN c.state <> 'open' THEN '' WHEN c.next_attempt_at IS NULL THEN 'person' ELSE 'itself' END AS waits_for,
        COUNT(*) AS cases, CAST(SUM(d.amount_minor) AS BIGINT) AS amount_minor, MIN(c.opened_at) AS opened_at
@@ -115,7 +115,7 @@ def case_report(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: s
             row.cycle, row.location_code, row.part, row.reason, row.outcome, row.waits_for, row.cases,
             decimal_text(row.amount_minor), row.currency, instant_text(row.opened_at)[:10],
         )
-        for row in tx.all(SUM_CASES, **_chosen(programme, first_cycle, last_cycle))
+        for row in tx.all(SUM_CASES_BY_REASON, **_chosen(programme, first_cycle, last_cycle))
     ]  # fmt: skip
     sheet = Sheet("cases", CASE_COLUMNS, rows)
     rule = Rule(("cases",), ("cases", "amount", "oldest"))
