@@ -251,7 +251,8 @@ def read_url_file(name: str, path: Path) -> str:
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     known = {*Settings.model_fields, *(name + FILE_SUFFIX for name in secret_settings())}
-    unknown = sorted(variable(name) for name in given if name not in known)
+    # As an escape what would paint on a terminal.
+    unknown = sorted(repr(variable(name))[1:-1] for name in given if name not in known)
     # Its own DESPENSA_METRICS_PORT, too, where there is a Service despensa-metrics.
     injected = sorted(
         variable(name) for name, value in given.items()
