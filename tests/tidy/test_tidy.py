@@ -83,6 +83,23 @@ def test_importing_does_nothing() -> None:
     assert done.stdout + done.stderr == ""
 
 
+#: By what a program reaches others. PostgreSQL's and Redis' clients have their own ways; what listens is no request.
+CONNECTS = re.compile(
+    r"\b(ClientSession|TCPConnector|UnixConnector|aiohttp\.request|urlopen|urllib\.request|urllib3|http\.client|httpx"
+    r"|create_connection|open_connection|sock_connect|connect_ex|smtplib|ftplib|telnetlib|xmlrpc)\b"
+)
+
+
+def test_nothing_but_the_guard_connects_to_others() -> None:
+    """Stores and issuers are reached through it alone: it decides who may be called."""
+    connecting = {str(path.relative_to(ROOT)) for path in SOURCES if CONNECTS.search(path.read_text())}
+
+    assert connecting == {"workers/guard.py"}
+    guard = (ROOT / "workers" / "guard.py").read_text()
+    for kept in ("trust_env=False", "auto_decompress=False", "allow_redirects=False", "DummyCookieJar"):
+        assert guard.count(kept) == 1, kept
+
+
 def test_version_is_stated_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
