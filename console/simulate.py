@@ -12,6 +12,7 @@ import typer
 
 from console.entry import echo, echo_json, entry, note
 from models.errors import RefusedInput
+from models.outgoing import LOOPBACK, SETTING
 
 if TYPE_CHECKING:
     from workers.issuers.simulated import Served, SimulatedIssuer
@@ -21,6 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="Simulated stores and issuers, with
 
 PORT = 8089
 ISSUER_PORT = 8090
+#: Nobody is called on this host unless it is named.
+CALLED_WITH = f"it is called where {SETTING}={LOOPBACK} is set"
 
 
 @app.command()
@@ -41,7 +44,9 @@ def stores(
     secrets = _secrets() if verify else None
     stopping = _until_told()
     with SimulatedStores(parse_faults(fault), secrets=secrets, seed=seed, port=port, watch=_note_request) as simulated:
-        note(f"listening: {simulated.url_of('ID')}; accepted so far: {simulated.url}/received; Ctrl-C ends")
+        note(
+            f"listening: {simulated.url_of('ID')}; accepted so far: {simulated.url}/received; {CALLED_WITH}; Ctrl-C ends"
+        )
         stopping.wait()
     _summarise(simulated, as_json=as_json)
 
@@ -73,7 +78,7 @@ def issuer(
         chosen, token=_read_token(token_file), seed=seed, port=port, keeps_s=keeps, visible_after_s=visible_after,
         slow_s=slow, watch=_note_call,
     ) as simulated:  # fmt: skip
-        note(f"listening: {simulated.url}; its book so far: {simulated.url}/book; Ctrl-C ends")
+        note(f"listening: {simulated.url}; its book so far: {simulated.url}/book; {CALLED_WITH}; Ctrl-C ends")
         stopping.wait()
     _show_book(simulated, as_json=as_json)
 

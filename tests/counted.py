@@ -68,7 +68,7 @@ def count(cases: list[Case]) -> list[Counted]:
             return [found for address in told for found in others(address, port, type=socket.SOCK_STREAM)]
 
     others: Callable[..., Any] = socket.getaddrinfo
-    socket.getaddrinfo = look_up
+    socket.getaddrinfo = look_up  # type: ignore[assignment]
     sys.addaudithook(watch)
     counted = []
     for case in cases:
