@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Simulated stores and issuers, with
 PORT = 8089
 ISSUER_PORT = 8090
 #: Nobody is called on this host unless it is named.
-CALLED_WITH = f"it is called where {SETTING}={LOOPBACK} is set"
+CALLED_WITH = f"called with {SETTING}={LOOPBACK}"
 
 
 @app.command()
@@ -44,9 +44,7 @@ def stores(
     secrets = _secrets() if verify else None
     stopping = _until_told()
     with SimulatedStores(parse_faults(fault), secrets=secrets, seed=seed, port=port, watch=_note_request) as simulated:
-        note(
-            f"listening: {simulated.url_of('ID')}; accepted so far: {simulated.url}/received; {CALLED_WITH}; Ctrl-C ends"
-        )
+        note(f"listening: {simulated.url_of('ID')}; so far: {simulated.url}/received; {CALLED_WITH}; Ctrl-C ends")
         stopping.wait()
     _summarise(simulated, as_json=as_json)
 
