@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from console.config import Check
+from console.doctor_database import if_allowed
 from models.errors import DespensaError, Exit
 
 if TYPE_CHECKING:
@@ -22,15 +24,17 @@ def key_use_checks(settings: Settings, database: Database) -> Iterator[Check]:
     from models.key_rotation import ROTATED_KINDS, recorded, uses_of
     from models.keys import key_path, load_keys
 
+    def look(kind: str, keys: KeyRing) -> Check:
+        with database.reading() as tx:
+            known, uses = recorded(tx, kind), uses_of(tx, kind)
+        return key_use_check(keys, known, uses, begun=os.path.lexists(staged_path(key_path(settings.keys, kind))))
+
     for kind in ROTATED_KINDS:
-        path = key_path(settings.keys, kind)
         try:
             keys = load_keys(settings.keys, kind)
         except DespensaError:
             continue
-        with database.reading() as tx:
-            known, uses = recorded(tx, kind), uses_of(tx, kind)
-        yield key_use_check(keys, known, uses, begun=os.path.lexists(staged_path(path)))
+        yield if_allowed(f"key {kind} in use", partial(look, kind, keys))
 
 
 def key_use_check(keys: KeyRing, known: Recorded, uses: dict[int, Use], *, begun: bool) -> Check:

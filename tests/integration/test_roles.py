@@ -7,16 +7,19 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+import orjson
 import psycopg
 import pytest
+import typer
 from sqlalchemy import text, update
 
 from console.config import app as config_app
 from console.database import app as db_app
+from console.doctor import doctor
 from console.doctor_database import encryption_check
 from console.run import app as run_app
 from console.store import app as store_app
-from models.calendar import local_cycle, zone
+from models.calendar import Cycle, local_cycle, zone
 from models.errors import Exit, Misconfigured
 from models.keys import init_keys
 from models.reconcile import reconcile
@@ -49,6 +52,8 @@ pytestmark = pytest.mark.long
 #: A login that only reads says so of itself; it may take that back.
 WRITES = "SET default_transaction_read_only = off"
 FAMILIES = 70
+doctor_app = typer.Typer()
+doctor_app.command()(doctor)
 MOVED = "INSERT INTO transfer (kind, fund_id, run_id, amount_minor, currency, transferred_at) VALUES"
 
 
@@ -549,6 +554,26 @@ def test_check_says_who_holds_more_than_one_person_should(
         own_site.run(f"REVOKE {role} FROM {to}")
 
     assert len(re.findall(rf"^warning +database login +{said}$", outcome.stdout, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("login", ["despensa_scheduler", "despensa_worker", "ana", "bruno", "despensa_report"])
+def test_doctor_looks_at_what_its_login_may_see(
+    own_site: Site, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    """Most see no family, and so not which slots are late; everything else is looked at."""
+    with database_of(own_site, "ana_upgrades") as database:
+        families(database, a_programme(database), 2, first_cycle=Cycle.parse(this_cycle()))
+    init_keys(tmp_path / "keys")
+    command_line = CommandLine(monkeypatch, environment_of(own_site, login, redis_url, tmp_path))
+
+    outcome = command_line.run(doctor_app, "--json")
+
+    checks = orjson.loads(outcome.stdout)["checks"]
+    left_out = {check["check"] for check in checks if "sees no family" in check["detail"]}
+    sees_families = login in ("despensa_scheduler", "ana")
+    assert ("late slots" in left_out) is not sees_families
+    assert outcome.code in (Exit.DONE, Exit.FAILED) and outcome.error is None
+    assert left_out <= {"late slots", "reference key", "key person in use"}
 
 
 def test_worker_says_that_its_login_may_do_more_than_it_needs(own_site: Site, redis_url: str, tmp_path: Path) -> None:
