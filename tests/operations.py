@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 from sqlalchemy import Connection, text
 
-from models import custody, handover, server, sightings
+from models import conflicts, custody, handover, key_rotation, person_keys, server, sightings
 from models.case_groups import CaseChoice, list_groups
 from models.handed_over import Files, HandedOver
 from models.intake.load import load
@@ -26,9 +26,9 @@ from models.report.month import month_report
 from models.report.others import approval_report, case_report, donor_report, store_report
 from models.runs import list_summaries
 from models.schema import look_at, upgrade
-from models.states import CallKind, CaseReason
+from models.states import CallKind, CaseReason, ConflictDecision
 from models.storage import Database, Tx
-from models.tables import Batch, Case, LostRun, Notice, Programme, Run
+from models.tables import Batch, Case, Enrolment, EnrolmentConflict, LostRun, Notice, Programme, Run
 from scheduler import (
     approve,
     cancel,
@@ -102,6 +102,7 @@ class Prepared:
     case: int = 0
     notice: int = 0
     lost: LostRun | None = None
+    conflict: int = 0
     store: str = ""
 
 
@@ -158,6 +159,7 @@ def prepare(database: Database, folder: Path) -> Prepared:
         prepared.case = _open_a_case(tx, runs["with cases"])
         _exhaust(tx, runs["exhausted"])
         prepared.lost = _lose_a_run(tx, forgotten, places[0])
+        prepared.conflict = _find_a_double(tx, ours)
     _end(database, runs["ended"])
     with database.transaction() as tx:
         notice = tx.list(Notice, Notice.run_id == runs["ended"].id)[0]
@@ -208,6 +210,21 @@ def _end(database: Database, run: Run) -> None:
         close.tell_stores(tx, run, vouchers=0, amount_minor=0)
 
 
+def _find_a_double(tx: Tx, programme: Programme) -> int:
+    """The newcomer is held, and one operator has found two people."""
+    newcomer, other = tx.list(Enrolment, Enrolment.programme_id == programme.id, limit=2)
+    newcomer.status, newcomer.reason_code = "held", "double_enrolment"
+    tx.update(newcomer, ["status", "reason_code"])
+    conflict = tx.add(
+        EnrolmentConflict(
+            programme_id=programme.id, household_id=newcomer.household_id, other_household_id=other.household_id,
+            found_at=tx.now,
+        )
+    )  # fmt: skip
+    conflicts.decide(tx, conflict.id, ConflictDecision.DIFFERENT)
+    return conflict.id
+
+
 def _lose_a_run(tx: Tx, programme: Programme, place: str) -> LostRun:
     return tx.add(
         LostRun(
@@ -218,6 +235,29 @@ def _lose_a_run(tx: Tx, programme: Programme, place: str) -> LostRun:
 
 
 # Commands.
+
+
+def _list_conflicts(desk: Desk) -> None:
+    with desk.database.reading() as tx:
+        assert conflicts.list_conflicts(tx)
+
+
+def _decide(desk: Desk) -> None:
+    """As the second of two operators: a seat of its own, and active from then on."""
+    with desk.tx() as tx:
+        conflicts.decide(tx, desk.prepared.conflict, ConflictDecision.DIFFERENT)
+
+
+def _record_keys(desk: Desk) -> None:
+    with desk.database.reading() as tx:
+        key_rotation.uses_of(tx, "pin")
+    key_rotation.record(desk.database, desk.keys("pin"))
+
+
+def _rotate_persons(desk: Desk) -> None:
+    with desk.database.reading() as tx:
+        person_keys.count_by_person_key_version(tx)
+    key_rotation.record(desk.database, desk.keys("person"))
 
 
 def _import(name: str, change: Callable[[str], str]) -> Callable[[Desk], None]:
@@ -356,6 +396,7 @@ def _report(outside: bool) -> Callable[[Desk], None]:
 
 
 def _doctor(desk: Desk) -> None:
+    """All that it asks every login; what it leaves out where families are not shown, `test_roles.py` says."""
     look_at(desk.database)
     with desk.database.reading() as tx:
         server.login(tx)
@@ -530,6 +571,8 @@ OPERATIONS = (
     Operation("import stores", _import("stores.csv", lambda file: file.replace("/tij-01/", "/tij-1/")), ("import",)),
     Operation("import rates", _import("rates.csv", lambda file: file.replace("18.25", "18.26")), ("import",)),
     Operation("import funds", _import("funds.csv", lambda file: file.replace("5000000.00", "5000001.00")), ("import",)),
+    Operation("`enrolment conflicts`", _list_conflicts, ("enrolment conflicts",)),
+    Operation("`enrolment decide`", _decide, ("enrolment decide",)),
     Operation("`run plan --dry-run`", _preview, ("run plan",)),
     Operation("`run plan`", _plan, ("run plan",)),
     Operation("`run discard`", _of_run("planned", discard.discard), ("run discard",)),
@@ -573,7 +616,7 @@ OPERATIONS = (
     ),
     Operation("`store secret --rotate`", _rotate_secret, ("store secret",)),
     Operation("`store resend`", _resend, ("store resend",)),
-    Operation("`doctor`, `config check`, `db check`", _doctor, ("doctor", "config check", "db check", "keys init")),
+    Operation("`doctor`, `config check`, `db check`", _doctor, ("doctor", "config check", "db check")),
     Operation("`logs emit`, `logs totals`", _read_logs, ("logs emit", "logs totals")),
     Operation("scheduler: say what is due", _due, ("scheduler", "run start")),
     Operation("scheduler: approve by policy", _approve_by_policy, ("scheduler", "run start")),
@@ -593,6 +636,8 @@ OPERATIONS = (
     Operation("worker: credit through an issuer", _call, ("worker",)),
     Operation("worker: give a batch back", _give_back, ("worker",)),
     Operation("worker: tell a store", _notify, ("worker",)),
+    Operation("`keys rotate`, `keys retire`", _record_keys, ("keys init", "keys rotate", "keys retire")),
+    Operation("the same of the person key", _rotate_persons, ("keys init", "keys rotate", "keys retire")),
     Operation("`db backup`", _backup, ("db backup",)),
     Operation("`db upgrade`", _upgrade, ("db upgrade",)),
     Operation("`db restored`", _restored, ("db restored",)),
