@@ -189,7 +189,7 @@ def test_keys_are_shown_to_workers_alone(root: Path) -> None:
 
 def test_workers_are_shown_no_key_of_desks() -> None:
     """Whoever breaks into one can tell who nobody is, and sign no certificate."""
-    shown = re.findall(r"LoadCredential=(\w+)\.key:/etc/despensa/keys/\1\.key", (FOLDER / "keys.conf").read_text())
+    shown = re.findall(r"LoadCredential=(\w+)\.key:/etc/despensa/keys/\1\.key", (FOLDER / "worker.conf").read_text())
 
     assert tuple(shown) == SERVICE_KINDS
 

@@ -136,9 +136,14 @@ ATTEMPTS = {
 
 @pytest.fixture(scope="module")
 def logins(postgresql: str) -> Iterator[Site]:
-    """With roles and logins."""
+    """With roles and logins. Ana and Bruno may do all that a person may: what keeps them apart is the runs alone."""
     with a_site(postgresql, "four_eyes") as site:
-        yield site
+        site.run("GRANT despensa_enrol, despensa_plan, despensa_approve TO ana, bruno")
+        site.run("CREATE ROLE carla LOGIN IN ROLE despensa_approve")
+        try:
+            yield site
+        finally:
+            site.run("DROP ROLE carla")
 
 
 @pytest.fixture
@@ -185,7 +190,7 @@ def test_nobody_gets_past_the_second_pair_of_eyes(database: Database, name: str)
 
 @pytest.mark.long
 def test_no_attempt_succeeds_with_the_login_of_an_operator(site: Site) -> None:
-    """Ana has every right of a service, and planned. Bruno approves as himself, and only once it was not his plan."""
+    """Ana has every right of a person, and planned. Bruno approves as himself, and only once it was not his plan."""
     accepted = []
     for number, (name, attempt) in enumerate(ATTEMPTS.items()):
         ana, bruno = Database(site.url("ana")), Database(site.url("bruno"))
@@ -217,7 +222,7 @@ def test_two_logins_plan_approve_and_release_in_their_own_names(site: Site) -> N
     families(ana, programme, 5, location=TIJUANA)
     run = a_planned_run(ana, programme)
     with bruno.transaction() as tx:
-        tx.connection.execute(text("SET LOCAL ROLE despensa_work"))
+        tx.connection.execute(text("SET LOCAL ROLE despensa_approve"))
         approved = approve_by_person(tx, run.id).run
     with bruno.transaction() as tx:
         discard(tx, run.id)
@@ -236,7 +241,7 @@ def test_two_logins_plan_approve_and_release_in_their_own_names(site: Site) -> N
 
 @pytest.mark.long
 def test_above_the_threshold_two_others_approve(site: Site) -> None:
-    ana, bruno, carla = (Database(site.url(login)) for login in ("ana", "bruno", "despensa_service"))
+    ana, bruno, carla = (Database(site.url(login)) for login in ("ana", "bruno", "carla"))
     programme = a_programme(ana, approval="person")
     with ana.transaction() as tx:
         tx.connection.execute(update(Programme).values(two_approvals_above_minor=1))
@@ -256,7 +261,7 @@ def test_above_the_threshold_two_others_approve(site: Site) -> None:
 
     assert (first.complete, first.run.state, first.run.blocked) == (False, RunState.PLANNED, SECOND_PERSON)
     assert (second.complete, second.run.first_approved_by, second.run.approved_by) == (
-        True, "bruno", "despensa_service",
+        True, "bruno", "carla",
     )  # fmt: skip
     for database in (ana, bruno, carla):
         database.close()
