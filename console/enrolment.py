@@ -28,7 +28,7 @@ def conflicts(
 
     with entry(while_held=True) as desk, desk.database.reading() as tx:
         views = list_conflicts(tx, decided_too=all_)
-        waiting, _ = count_waiting(tx)
+        waiting = count_waiting(tx)
     if as_json:
         echo_json({"waiting": waiting, "conflicts": [view.as_json() for view in views]})
         return

@@ -29,8 +29,8 @@ ORDER BY c.id LIMIT :limit
 """)
 
 COUNT_CONFLICTS = Query("""
--- count_conflicts: those that wait for operators, in all programmes, and since when the oldest
-SELECT COUNT(*) AS conflicts, MIN(c.found_at) AS found_at FROM enrolment_conflict c
+-- count_conflicts: those that wait for operators, in all programmes
+SELECT COUNT(*) FROM enrolment_conflict c
 JOIN enrolment e ON e.programme_id = c.programme_id AND e.household_id = c.household_id
 WHERE c.outcome IS NULL AND e.status <> 'stopped'
 """)
@@ -138,10 +138,9 @@ def list_conflicts(tx: Tx, *, decided_too: bool = False) -> list[ConflictView]:
     return [view_conflict(tx, row.id) for row in rows]
 
 
-def count_waiting(tx: Tx) -> tuple[int, datetime | None]:
-    """How many wait for operators, and since when the oldest does."""
-    row = tx.one(COUNT_CONFLICTS)
-    return int(row.conflicts), row.found_at
+def count_waiting(tx: Tx) -> int:
+    """How many wait for operators, of all programmes."""
+    return int(tx.scalar(COUNT_CONFLICTS))
 
 
 def view_conflict(tx: Tx, conflict_id: int) -> ConflictView:

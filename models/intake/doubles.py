@@ -28,6 +28,7 @@ STAGE_EARLIER = Query(
     "-- stage_earlier: line and hash\nCOPY earlier_stage (line, person_hash) FROM STDIN (FORMAT binary)",
     sqlite="-- stage_earlier: line and hash\nINSERT INTO earlier_stage (line, person_hash) VALUES (?, ?)",
 )
+ANALYZE_EARLIER = Query("-- analyze_earlier: so that the join is planned well\nANALYZE earlier_stage")
 CREATE_NEWCOMERS = Query(
     """
 -- create_newcomers: rows that would be active, and are not of the same person yet; household_id is 0 for a new one
@@ -56,9 +57,10 @@ DROP_DOUBLES = Query("-- drop_doubles: applied, or another file follows\nDROP TA
 
 REHASH = Query("""
 -- rehash: everybody of whom the file says who it is, also under another registration id, under the latest version
-UPDATE enrolment SET person_hash = s.person_hash, person_key_version = :key_version
-FROM earlier_stage x JOIN household_stage s ON s.line = x.line
-WHERE enrolment.programme_id = :programme_id AND enrolment.person_hash = x.person_hash
+UPDATE enrolment SET person_hash = p.latest, person_key_version = :key_version
+FROM (SELECT x.person_hash AS earlier, MIN(s.person_hash) AS latest
+      FROM earlier_stage x JOIN household_stage s ON s.line = x.line GROUP BY x.person_hash) p
+WHERE enrolment.programme_id = :programme_id AND enrolment.person_hash = p.earlier
 """)
 
 HOLD_UNDECIDED = Query("""
@@ -135,17 +137,20 @@ WHERE NOT EXISTS (SELECT 1 FROM enrolment_conflict f WHERE f.programme_id = :pro
 
 PAIR_WITHIN_FILE = Query(f"""
 -- pair_within_file: newcomers with the first of their person in this file, whoever was active before coming first. Not
--- each with each, which a file with one number in a million rows would not end; whoever was found another person than
--- somebody before, with all others
+-- each with each, which a file with one number in a million rows would not end: only those whom two operators found to
+-- be other people than somebody before are also compared with each other
 INSERT INTO double_stage (line, other_registration_id)
 WITH ranked AS (
     SELECT w.line, w.household_id, w.decided, s.person_hash, s.registration_id,
            ROW_NUMBER() OVER (PARTITION BY s.person_hash ORDER BY w.active DESC, w.decided DESC, w.line) AS place
     FROM newcomer_stage w JOIN household_stage s ON s.line = w.line AND s.status = 'active')
 SELECT n.line, o.registration_id
+FROM ranked n JOIN ranked o ON o.person_hash = n.person_hash AND o.place = 1
+WHERE n.place > 1 AND NOT {_DIFFERENT}
+UNION ALL
+SELECT n.line, o.registration_id
 FROM ranked n JOIN ranked o ON o.person_hash = n.person_hash AND o.place < n.place
-                            AND (o.place = 1 OR n.decided = 1)
-WHERE NOT {_DIFFERENT}
+WHERE n.decided = 1 AND o.place > 1 AND NOT {_DIFFERENT}
 """)  # noqa: S608  # of constants, of no input
 
 HOLD_DOUBLES = Query("""
@@ -202,6 +207,7 @@ def rehash(tx: Tx, programme: Programme, persons: Persons) -> int:
     require_versions(tx, persons.keys, programme_id=programme.id)
     if not persons.earlier:
         return 0
+    tx.execute(ANALYZE_EARLIER)
     return tx.execute(REHASH, programme_id=programme.id, key_version=persons.version)
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text as sql
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from models.conflicts import Decided, count_waiting, decide, list_conflicts
+from models.conflicts import Decided, decide, list_conflicts
 from models.errors import Misconfigured, RefusedByState, RefusedInput
 from models.intake.load import load
 from models.intake.report import FileReport
@@ -646,10 +646,3 @@ def test_what_is_no_number_is_refused_and_not_repeated(database: Database, progr
     assert message.startswith("households.csv line 3, person_key: must be the number of a document")
     assert "Pérez" not in message
     assert everything(database) == before
-
-
-def test_nothing_waits_where_nothing_was_found(database: Database, programme: Programme, keys: Path) -> None:
-    import_(database, keys, row("A", PERSON))
-
-    with database.reading() as tx:
-        assert count_waiting(tx) == (0, None)

@@ -10,6 +10,7 @@ import pytest
 from models.errors import NotFound, RefusedInput, UnknownZone
 from models.intake.load import load
 from models.intake.report import FileReport
+from models.keys import init_keys
 from models.storage import Database
 from models.tables import (
     Enrolment,
@@ -39,9 +40,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "programme"
 
 
-def import_(database: Database, path: Path, *, dry_run: bool = False) -> list[FileReport]:
+def import_(database: Database, path: Path, *, dry_run: bool = False, keys: Path | None = None) -> list[FileReport]:
     """As the command does."""
-    return load(database, path, programme=None, dry_run=dry_run, show=lambda _: None)
+    return load(database, path, programme=None, dry_run=dry_run, show=lambda _: None, keys=keys)
 
 
 def snapshot(database: Database) -> list[list[Table]]:
@@ -424,18 +425,22 @@ def test_other_files_are_refused(database: Database, tmp_path: Path, name: str) 
         import_(database, tmp_path / name)
 
 
-def test_many_rows_stream_in_flat_memory(database: Database, folder: Path) -> None:
+@pytest.mark.parametrize("column", ["", "person_key"], ids=["as always", "with persons"])
+def test_many_rows_stream_in_flat_memory(database: Database, folder: Path, column: str) -> None:
     """Four times the rows, about the same memory: the file is never held whole."""
+    init_keys(folder / "keys")
     (folder / "households.csv").unlink()
     import_(database, folder)
     peaks = []
     for count in (10_000, 40_000):
         path = folder / "households.csv"
         with path.open("w") as file:
-            file.write(HEADER + "\n")
-            file.writelines(f"M-{count}-{number},02004,3,pregnant,2026-12,3,active\n" for number in range(count))
+            file.write(HEADER + (f",{column}" if column else "") + "\n")
+            for number in range(count):
+                person = f",{count}-{number:06}" if column else ""
+                file.write(f"M-{count}-{number},02004,3,pregnant,2026-12,3,active{person}\n")
         tracemalloc.start()
-        assert import_(database, path)[0].added == count
+        assert import_(database, path, keys=folder / "keys")[0].added == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
