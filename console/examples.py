@@ -84,6 +84,19 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "report donor": ("despensa report donor --from 2026-10 --to 2026-12 --outside --csv",),
     "report cases": ("despensa report cases --from 2026-12 --json",),
     "report approvals": ("despensa report approvals --from 2026-12 --csv",),
+    "certificate": (
+        "despensa certificate create 2026-12/02004",
+        "despensa certificate verify 2026-12-*.certificate --key despensa.pub",
+    ),
+    "certificate create": (
+        "despensa certificate create 2026-12/02004",
+        "despensa certificate create 2026-12/02004.2 /srv/donor/2026-12-tijuana-2.certificate",
+    ),
+    "certificate key": ("despensa certificate key", "despensa certificate key --json"),
+    "certificate verify": (
+        "despensa certificate verify *.certificate --key despensa.pub",
+        "despensa certificate verify 2026-12-*.certificate --key ed25519:4f0c…",
+    ),
     "store": ("despensa store list", "despensa store test TIJ-01"),
     "store list": ("despensa store list", "despensa store list --json"),
     "store test": ("despensa store test TIJ-01", "despensa store test TIJ-01 --json"),

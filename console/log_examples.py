@@ -150,6 +150,10 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "case_id": 2, "reason": "dead", "outcome": "paid", "credited": 1, "credited_minor": 829_000, "notices": 2,
     }),
     "vouchers.exported": ("2026-12-04T15:45:12.664118Z", SCHEDULER, {"vouchers": 298}),
+    "certificate.created": ("2026-12-04T16:10:03.902517Z", COMMAND, {
+        "state": "completed", "credited": 298, "credited_minor": 247_042_000, "cases": 0, "as_of_seq": 24,
+        "key_version": 1,
+    }),
     "run.stopped": ("2026-12-05T18:00:09.440773Z", SCHEDULER, {
         "run_id": 3, "run": "2026-12/08037", "location": "08037",
     }),

@@ -434,6 +434,23 @@ class VouchersExported(OfRun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateCreated(OfRun):
+    """A certificate of a run was written. A later one of the run replaces it; the head that it names has as_of_seq."""
+
+    NAME: ClassVar[str] = "certificate.created"
+
+    state: str  #: the run's, as certified
+    credited: int
+    credited_minor: int
+    cases: int  #: that were open: what is credited of them later is in a later certificate
+    currency: str
+    as_of_seq: int  #: the place in the log as of which all that it says is true: before this line's own
+    key_version: int  #: of the certificate key
+    file_digest: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRotated(Journalled):
     """A store's signing secret has a new version; the one before signs too until `previous_until`."""
 
