@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from models import conflicts, custody, handover, key_rotation, person_keys, server, sightings
 from models.case_groups import CaseChoice, list_groups
+from models.certify import create_certificate
 from models.handed_over import Files, HandedOver
 from models.intake.load import load
 from models.keys import KeyRing, init_keys, load_keys
@@ -28,7 +29,7 @@ from models.runs import list_summaries
 from models.schema import look_at, upgrade
 from models.states import CallKind, CaseReason, ConflictDecision
 from models.storage import Database, Tx
-from models.tables import Batch, Case, Enrolment, EnrolmentConflict, LostRun, Notice, Programme, Run
+from models.tables import Batch, Case, Enrolment, EnrolmentConflict, LostRun, Notice, Programme, Run, run_code
 from scheduler import (
     approve,
     cancel,
@@ -160,6 +161,8 @@ def prepare(database: Database, folder: Path) -> Prepared:
         _exhaust(tx, runs["exhausted"])
         prepared.lost = _lose_a_run(tx, forgotten, places[0])
         prepared.conflict = _find_a_double(tx, ours)
+    while seal.seal(database):
+        pass  # what is over can be certified; what comes now waits to be sealed
     _end(database, runs["ended"])
     with database.transaction() as tx:
         notice = tx.list(Notice, Notice.run_id == runs["ended"].id)[0]
@@ -354,6 +357,15 @@ def _export(desk: Desk) -> None:
     path = desk.prepared.folder / "vouchers.csv"
     try:
         handover.export_run(desk.database, desk.run("ended"), keys=desk.keys("pin"), path=path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _certify(desk: Desk) -> None:
+    path = desk.prepared.folder / "certificate"
+    typed = f"issued/{run_code(desk.run('with cases'))}"
+    try:
+        create_certificate(desk.database, typed, keys=desk.keys("certificate"), path=path)
     finally:
         path.unlink(missing_ok=True)
 
@@ -602,6 +614,7 @@ OPERATIONS = (
     Operation("`run reconcile`", _reconcile, ("run reconcile",)),
     Operation("`voucher show`", _show_voucher, ("voucher show",)),
     Operation("`voucher export`", _export, ("voucher export",)),
+    Operation("`certificate create`", _certify, ("certificate create",)),
     Operation("`report month`", _report_months, ("report month",)),
     Operation(
         "`report store`, `donor`, `cases`, `approvals`",
@@ -645,6 +658,6 @@ OPERATIONS = (
 
 #: Commands that ask no database: they read files, or make one of their own.
 ELSEWHERE = frozenset({
-    "demo", "rehearse", "dashboard", "config show", "simulate issuer", "logs tail", "logs query", "logs verify",
-    "logs schema",
+    "certificate key", "certificate verify", "demo", "rehearse", "dashboard", "config show", "simulate issuer",
+    "logs tail", "logs query", "logs verify", "logs schema",
 })  # fmt: skip
