@@ -34,14 +34,12 @@ def test_files_are_readable_by_their_owner_alone(installation: Installation, ope
         with installation.database.transaction() as tx:
             tx.connection.execute(update(Programme).values(payday_time="00:00"))
         cycle = families_due(installation.database, programme, 70, now=datetime.now(UTC))
-        environment = {
-            **installation.environment, "DESPENSA_HOME": str(home / "made"), "DESPENSA_KEYS_DIR": str(home / "made-keys"),
-            "DESPENSA_DATABASE_URL": installation.environment.get("DESPENSA_DATABASE_URL", ""),
-        }  # fmt: skip
-        for words in (("db", "upgrade"), ("keys", "init"), ("keys", "rotate", "pin", "--yes")):
-            done = despensa(*words, environment=environment)
+        keys, backups = home / "made-keys", home / "backups"
+        backups.mkdir(mode=0o700)
+        ours = {**installation.environment, "DESPENSA_KEYS_DIR": str(keys)}
+        for words in (("keys", "init"), ("keys", "rotate", "pin")):
+            done = despensa(*words, environment=ours)
             assert done.code == 0, done.err
-        ours = {**installation.environment, "DESPENSA_KEYS_DIR": str(home / "made-keys")}
         if installation.distributed:
             with running("worker", environment=ours):
                 assert despensa("run", "start", environment=ours).code == 0
@@ -50,8 +48,10 @@ def test_files_are_readable_by_their_owner_alone(installation: Installation, ope
         exported = despensa(
             "voucher", "export", f"{cycle}/02004", "--out", str(home / "v.csv"), "--yes", environment=ours
         )
-        saved = despensa("db", "backup", str(home / "backups"), environment=ours)
-    assert (exported.code, saved.code) == (0, 0), saved.err
+        assert exported.code == 0, exported.err
+        if not installation.distributed:  # that of PostgreSQL needs its programs: tests/integration/test_backup.py
+            saved = despensa("db", "backup", str(backups), environment=ours)
+            assert saved.code == 0, saved.err
 
     open_ = {
         str(path.relative_to(home)): oct(path.stat().st_mode & 0o777)
