@@ -72,11 +72,17 @@ def approve(run: str = RUN, yes: bool = YES) -> None:
     The next tick releases it once its payday has come.
     """
     from models.runs import find_run
-    from scheduler.approve import approve_by_person
+    from scheduler.approve import approve_by_person, list_refusals
 
     with entry() as desk:
         with desk.database.reading() as tx:
+            tx.allow_long_statement()
             found = find_run(tx, run)
+            refusals = list_refusals(tx, found, now=datetime.now(UTC))
+        for reason in refusals:
+            echo(f"the policy leaves it to a person: {reason.removeprefix('approval: ')}")
+        if found.first_approved_by:
+            echo(f"approved a first time by {found.first_approved_by}")
         _confirm_run(found, "Approve", yes=yes)
         with desk.database.transaction() as tx:
             approved = approve_by_person(tx, found.id)

@@ -24,9 +24,9 @@ LINE_NUMBERS = ("first_id", "last_id", "disbursement_id")
 SUBJECTS = {"credit_batch": "batch", "send_notice": "notice"}
 #: Decisions and imports of people, which are not repeated by themselves.
 AGAIN = frozenset({
-    "file.imported", "fund.deposited", "run.approved", "run.discarded", "run.paused", "run.resumed", "run.stopped",
-    "run.retried", "case.resolved", "secret.rotated", "notice.resent", "vouchers.exported", "run.recovered",
-    "run.disowned", "conflict.decided",
+    "file.imported", "fund.deposited", "run.first_approved", "run.approved", "run.discarded", "run.paused",
+    "run.resumed", "run.stopped", "run.retried", "case.resolved", "secret.rotated", "notice.resent",
+    "vouchers.exported", "run.recovered", "run.disowned", "conflict.decided",
 })  # fmt: skip
 #: What else of a run's course is looked at.
 COURSE = frozenset({"run.planned", "run.released", "run.cancelled", "batch.credited", "run.completed"})

@@ -81,11 +81,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         # A reference for an outside issuer is derived from it.
         "work": "select(id, registration_id)",
     },
-    "imported_file": {
-        "enrol": "select, insert, update",
-        "plan": "select",
-        "approve": "select, insert, update",
-    },
+    "imported_file": {"enrol": "select, insert", "plan": "select", "approve": "select"},
     "intent": {"work": "insert"},
     "issuer": {
         # A programme may go back to our own ledger before its first run.
@@ -103,6 +99,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "work": "update(state, attempts, token, lease_until, stamped_at, next_attempt_at, tried_at, delivered_at, "
         "last_error)",
     },
+    # What the policy stops at, of each run: a view.
+    "policy_rail": {},
     # Rules, money, places and stores are the approver's: the policy's limits bind whoever enrols and whoever plans.
     "programme": {"enrol": _LOCKED_PROGRAMME, "plan": _LOCKED_PROGRAMME, "approve": "insert, update"},
     "programme_location": {"approve": "insert, update(first_cycle)"},

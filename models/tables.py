@@ -107,6 +107,13 @@ class Programme(Table, table=True):
     permitted_goods: str = text()  #: JSON list of text
     excluded_goods: str = text()  #: JSON list of text
     two_approvals_above_minor: int | None = big(default=None)  #: above this total two persons approve; None: never
+    # The guard rails of the policy, each of which the view `policy_rail` reads; None: it is off (migration 0008).
+    policy_families_percent: int | None = big(default=None)  #: up or down, on the month before, in a location
+    policy_amount_percent: int | None = big(default=None)
+    policy_location_max_minor: int | None = big(default=None)  #: of a location's month, over all its parts
+    policy_cycle_max_minor: int | None = big(default=None)  #: of the programme's month
+    policy_rate_percent: int | None = big(default=None)  #: up or down, on the last month's rate
+    policy_file_families_max: int | None = big(default=None)  #: families that one file may enrol
 
 
 class Issuer(Table, table=True):
@@ -251,6 +258,7 @@ class Enrolment(Table, table=True):
     person_hash: str | None = text(default=None)  #: models.person_keys; None where no file has said who it is
     person_key_version: int | None = integer(default=None)  #: of the person key
     person_seat: int = big(default=0)  #: 0, or the conflict by which two operators said: another person. A trigger asks
+    file_id: int | None = big(default=None)  #: the imported_file that enrolled it; None: of before there were any
 
 
 class EnrolmentConflict(Table, table=True):
@@ -285,6 +293,21 @@ class EnrolmentConflict(Table, table=True):
     outcome: str | None = text(default=None)  #: ConflictDecision, once a second operator agreed
     decided_by: str | None = text(default=None)  #: that one
     decided_at: datetime | None = instant(default=None)
+
+
+class ImportedFile(Table, table=True):
+    """A file of families that was imported: how many it enrolled. Never updated, never deleted."""
+
+    __tablename__ = "imported_file"
+    __table_args__ = _table(counted=True)
+    id: int = identity()
+    programme_id: int = big(references="programme.id")
+    kind: str = text()  #: households
+    digest: str = text()  #: SHA-256 of the file
+    added: int = integer()  #: families
+    changed: int = integer()
+    operator: str = text()
+    imported_at: datetime = instant()
 
 
 class ExpectedSlot(Table, table=True):

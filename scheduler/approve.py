@@ -18,6 +18,26 @@ from models.tables import Location, Programme, Run, run_code
 
 #: What a run waits for between its two approvals.
 SECOND_PERSON = "approval: a second person"
+#: The one guard rail that looks at the clock, and its place among those of the view `policy_rail` (migration 0008).
+OLDER = (30, "approval: the cycle is older than the one before this")
+
+LIST_RAILS = Query("""
+-- list_rails: the guard rails that stand before a run, but for those that read its lines; bounded by the rails
+SELECT place, reason FROM policy_rail WHERE run_id = :run_id AND place < 900 ORDER BY place
+""")
+
+LIST_RAILS_OF_LINES = Query("""
+-- list_rails_of_lines: the guard rails that read a run's lines, and are asked last; bounded by the rails
+SELECT place, reason FROM policy_rail WHERE run_id = :run_id AND place >= 900 ORDER BY place
+""")
+
+HOLD_POLICY = Query(
+    """
+-- hold_policy: runs of one month are looked at one after the other, so that two do not fit under one limit
+SELECT pg_advisory_xact_lock(hashtextextended('policy/' || CAST(:programme_id AS TEXT) || '/' || :cycle, 0))
+""",
+    sqlite="-- hold_policy: there is one writer\nSELECT 1",
+)
 
 SET_APPROVED = Query("""
 -- set_approved: bind an approval to the lines, the total and the rate
@@ -77,7 +97,9 @@ def count_approvals(tx: Tx, run: Run) -> int:
 
 def approve_by_policy(tx: Tx, run_id: int, *, now: datetime) -> str:
     """Approve a planned run if its programme's policy allows. Returns why not, or an empty text."""
+    tx.allow_long_statement()
     run = lock_run(tx, run_id, states=(RunState.PLANNED,), verb="approved")
+    tx.one(HOLD_POLICY, programme_id=run.programme_id, cycle=run.cycle)
     reason = policy_refusal(tx, run, now=now)
     if reason == "":
         approve(tx, run, approval=Approval.POLICY, operator="policy")
@@ -85,18 +107,25 @@ def approve_by_policy(tx: Tx, run_id: int, *, now: datetime) -> str:
 
 
 def policy_refusal(tx: Tx, run: Run, *, now: datetime) -> str:
-    """Why the policy does not approve a run: one row a guard rail, in this order. Empty if it does."""
-    programme = tx.get(Programme, Programme.id == run.programme_id)
+    """Why the policy does not approve a run: the first guard rail that stands before it. Empty if it does approve."""
+    rails = _rails(tx, run, now=now) or _rails_of_lines(tx, run)
+    return rails[0][1] if rails else ""
+
+
+def list_refusals(tx: Tx, run: Run, *, now: datetime) -> list[str]:
+    """All guard rails that stand before a run, in their order: what a person who approves should look at."""
+    return [reason for _, reason in _rails(tx, run, now=now) + _rails_of_lines(tx, run)]
+
+
+def _rails(tx: Tx, run: Run, *, now: datetime) -> list[tuple[int, str]]:
     location = tx.get(Location, Location.code == run.location_code)
     oldest = local_cycle(now, zone(location.time_zone)).previous()
-    guard_rails = (
-        ("approval: the programme asks for a person", programme.approval != Approval.POLICY),
-        ("approval: the cycle is older than the one before this", Cycle.parse(run.cycle) < oldest),
-        ("approval: the total is above the policy's limit", run.planned_minor > programme.policy_run_max_minor),
-        (SECOND_PERSON, run.first_approved_by is not None),
-        ("approval: the total needs two persons", count_approvals(tx, run) == 2),
-    )
-    return next((reason for reason, refuses in guard_rails if refuses), "")
+    rails = [(int(row.place), str(row.reason)) for row in tx.all(LIST_RAILS, run_id=run.id)]
+    return sorted([*rails, OLDER] if Cycle.parse(run.cycle) < oldest else rails)
+
+
+def _rails_of_lines(tx: Tx, run: Run) -> list[tuple[int, str]]:
+    return [(int(row.place), str(row.reason)) for row in tx.all(LIST_RAILS_OF_LINES, run_id=run.id)]
 
 
 def _approve_first(tx: Tx, run: Run, *, operator: str) -> Run:

@@ -60,6 +60,12 @@ SUM_FUNDS = Query("""
 SELECT COALESCE(SUM(balance_minor), 0) FROM fund WHERE programme_id = :programme_id
 """)
 
+SUM_CYCLE = Query("""
+-- sum_cycle: what the runs of a slot came to
+SELECT COALESCE(SUM(lines), 0) AS families, CAST(COALESCE(SUM(planned_minor), 0) AS BIGINT) AS amount_minor
+FROM run WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class DueSlot:
@@ -164,8 +170,32 @@ def forecast_slot(tx: Tx, programme: Programme, *, location_code: str, cycle: Cy
     amount_minor = sum(amounts[row.members] * row.families for row in rows)
     if amount_minor > tx.scalar(SUM_FUNDS, programme_id=programme.id):
         return Forecast(families, amount_minor, "funds")
-    needs_person = programme.approval == Approval.PERSON or amount_minor > programme.policy_run_max_minor
+    needs_person = _needs_person(
+        tx, programme, families=families, amount_minor=amount_minor, location_code=location_code, cycle=cycle
+    )
     return Forecast(families, amount_minor, "approval" if needs_person else "")
+
+
+def _needs_person(
+    tx: Tx, programme: Programme, *, families: int, amount_minor: int, location_code: str, cycle: Cycle
+) -> bool:
+    """As far as is known before there is a plan; what decides then is the view `policy_rail`."""
+    limits_minor = (
+        programme.policy_run_max_minor, programme.two_approvals_above_minor, programme.policy_location_max_minor,
+        programme.policy_cycle_max_minor,
+    )  # fmt: skip
+    if programme.approval == Approval.PERSON or any(
+        limit_minor is not None and amount_minor > limit_minor for limit_minor in limits_minor
+    ):
+        return True
+    before = tx.one(SUM_CYCLE, programme_id=programme.id, location_code=location_code, cycle=str(cycle.previous()))
+    changes = (
+        (families, int(before.families), programme.policy_families_percent),
+        (amount_minor, int(before.amount_minor), programme.policy_amount_percent),
+    )
+    return any(
+        percent is not None and (then == 0 or abs(now - then) * 100 > percent * then) for now, then, percent in changes
+    )
 
 
 def find_rate(tx: Tx, programme: Programme, cycle: Cycle) -> ExchangeRate | None:

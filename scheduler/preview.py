@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from models.calendar import Cycle
 from models.storage import Query, Tx
 from models.tables import Location, Programme, ProgrammeLocation
-from scheduler.due import ENTITLED, SUM_FUNDS, find_rate, slot_amounts
+from scheduler.due import ENTITLED, SUM_CYCLE, SUM_FUNDS, find_rate, slot_amounts
 
 COUNT_BY_GROUP = Query(f"""
 -- count_by_group: entitled families of a slot without a line, by group and members; at most 200 rows
@@ -27,12 +27,6 @@ FROM (SELECT e.status,
                                AND d.household_id = h.id AND d.cycle = :cycle) THEN 1 ELSE 0 END AS has_line
       FROM household h CROSS JOIN enrolment e
       WHERE h.location_code = :location_code AND e.household_id = h.id AND e.programme_id = :programme_id) enrolled
-""")
-
-SUM_CYCLE = Query("""
--- sum_cycle: what the runs of a slot came to
-SELECT COALESCE(SUM(lines), 0) AS families, CAST(COALESCE(SUM(planned_minor), 0) AS BIGINT) AS amount_minor
-FROM run WHERE programme_id = :programme_id AND location_code = :location_code AND cycle = :cycle
 """)
 
 

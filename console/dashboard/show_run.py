@@ -19,8 +19,8 @@ EVENTS_MAX = 300
 STEPS_MAX = 240
 #: Events of a run that say something of every one of its lines.
 OF_EVERY_LINE = frozenset(
-    {"run.planned", "run.approved", "run.blocked", "run.released", "run.paused", "run.resumed", "run.stopped",
-     "run.cancelled", "run.retried", "run.completed", "vouchers.exported"}
+    {"run.planned", "run.first_approved", "run.approved", "run.blocked", "run.released", "run.paused", "run.resumed",
+     "run.stopped", "run.cancelled", "run.retried", "run.completed", "vouchers.exported"}
 )  # fmt: skip
 
 

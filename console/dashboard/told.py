@@ -150,6 +150,7 @@ class Told:
         self.notices: dict[str, list[NoticeTold]] = {}  #: by store, oldest first
         self.unplanned: set[int] = set()  #: runs whose plan stands before the first line of these files
         self._take: dict[str, Callable[[RunTold, Line], None]] = {
+            "run.first_approved": _approve_first,
             "run.approved": _approve,
             "run.blocked": _block,
             "run.released": _release,
@@ -215,6 +216,11 @@ class Told:
         notice = NoticeTold(said["notice_id"], run.run_id, said["store"], said["number"], line.timestamp)
         run.notices[notice.notice_id] = notice
         self.notices.setdefault(notice.store, []).append(notice)
+
+
+def _approve_first(run: RunTold, _line: Line) -> None:
+    """It stays planned, and waits."""
+    run.blocked = "approval: a second person"
 
 
 def _approve(run: RunTold, line: Line) -> None:

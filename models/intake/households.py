@@ -19,7 +19,7 @@ from models.intake.rows import BadFile, Row, read_rows
 from models.keys import load_keys
 from models.person_keys import Persons
 from models.storage import Query, Tx
-from models.tables import Programme, run_code
+from models.tables import ImportedFile, Programme, run_code
 
 COLUMNS = ("registration_id", "location", "members", "group", "first_cycle", "cycles", "status")
 #: Optional: the number of a document of the person in whose name a family is enrolled.
@@ -157,9 +157,10 @@ WHERE household.registration_id = s.registration_id
 INSERT_ENROLMENTS = Query("""
 -- insert_enrolments: families that were not in this programme
 INSERT INTO enrolment (programme_id, household_id, first_cycle, last_cycle, status, reason_code, person_hash,
-                       person_key_version)
+                       person_key_version, file_id)
 SELECT CAST(:programme_id AS BIGINT), h.id, s.first_cycle, s.last_cycle, s.status, s.reason_code,
-       NULLIF(s.person_hash, ''), CASE WHEN s.person_hash <> '' THEN CAST(:key_version AS INTEGER) END
+       NULLIF(s.person_hash, ''), CASE WHEN s.person_hash <> '' THEN CAST(:key_version AS INTEGER) END,
+       CAST(:file_id AS BIGINT)
 FROM household_stage s JOIN household h ON h.registration_id = s.registration_id
 WHERE NOT EXISTS (SELECT 1 FROM enrolment e WHERE e.programme_id = :programme_id AND e.household_id = h.id)
 ORDER BY h.id
@@ -205,8 +206,8 @@ class StagedRow(NamedTuple):
     person_hash: str  #: under the latest version of the key; empty where the row does not say who the family is
 
 
-def load_households(tx: Tx, path: Path, programme: Programme, *, keys: Path | None) -> FileReport:
-    """Families of a programme. A row that is absent from a newer file is unchanged.
+def load_households(tx: Tx, path: Path, programme: Programme, *, keys: Path | None, digest: str) -> FileReport:
+    """Families of a programme. A row that is absent from a newer file is unchanged. `digest` is the file's.
 
     A family whose person is active already is held until two operators have decided; no other row waits for that.
     Raises BadFile: also for a window that would shift once one of its months has a line. Raises Misconfigured where
@@ -239,14 +240,20 @@ def load_households(tx: Tx, path: Path, programme: Programme, *, keys: Path | No
             "despensa enrolment conflicts"
         )
     if report.changes_anything:
-        _apply(tx, programme, counts, key_version=persons.version if persons else None)
+        file = tx.add(
+            ImportedFile(
+                programme_id=programme.id, kind=report.kind, digest=digest, added=report.added, changed=report.changed,
+                operator=tx.operator, imported_at=tx.now,
+            )
+        )  # fmt: skip
+        _apply(tx, programme, counts, key_version=persons.version if persons else None, file_id=file.id)
         doubles.open_conflicts(tx, programme)
     doubles.drop_stages(tx)
     tx.execute(DROP_STAGE)
     return report
 
 
-def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any], *, key_version: int | None) -> None:
+def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any], *, key_version: int | None, file_id: int) -> None:
     """Each statement reads the whole stage: none is run that would find nothing in it.
 
     First whoever is no longer active, or another person, then whoever is: a row may take the place of another's.
@@ -263,7 +270,7 @@ def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any], *, key_version: in
     if counts.active:
         tx.execute(UPDATE_ENROLMENTS, **of, active=1)
     if counts.added:
-        tx.execute(INSERT_ENROLMENTS, **of)
+        tx.execute(INSERT_ENROLMENTS, **of, file_id=file_id)
     tx.refresh_statistics("household", "enrolment")
 
 

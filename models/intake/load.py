@@ -95,7 +95,7 @@ def _load_csv(tx: Tx, file: Path, owner: Programme, *, keys: Path | None, outgoi
         return load_funds(tx, file, owner)
     if file.name == "rates.csv":
         return load_rates(tx, file, owner)
-    return load_households(tx, file, owner, keys=keys)
+    return load_households(tx, file, owner, keys=keys, digest=_digest(file))
 
 
 def _digest(file: Path) -> str:

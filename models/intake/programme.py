@@ -19,18 +19,35 @@ from models.intake.upsert import upsert
 from models.money import AMOUNT_MINOR_MAX
 from models.outgoing import Outgoing
 from models.restores import LIST_RESTORES
-from models.states import Approval
+from models.states import Approval, RunState
 from models.storage import Query, Tx
-from models.tables import Issuer, Programme, Run
+from models.tables import Issuer, Programme, Run, run_code
 
 T = TypeVar("T")
 GOODS_MAX = 100
+PERCENT_MAX = 1_000
+FILE_FAMILIES_MAX = 10_000_000
+#: The columns by which what waits for approval is approved.
+RULES = (
+    "approval", "policy_run_max_minor", "two_approvals_above_minor", "policy_families_percent", "policy_amount_percent",
+    "policy_location_max_minor", "policy_cycle_max_minor", "policy_rate_percent", "policy_file_families_max",
+)  # fmt: skip
 #: Every key of the file, by its table; "" is the top.
 KEYS = {
     "": ("code", "name", "currency", "cycles", "validity_days"),
     "value": ("currency", "base", "per_member", "cap", "round_to"),
     "payday": ("day", "time"),
-    "approval": ("by", "run_max"),
+    "approval": (
+        "by",
+        "run_max",
+        "two_above",
+        "families_percent",
+        "amount_percent",
+        "location_max",
+        "cycle_max",
+        "rate_percent",
+        "file_families_max",
+    ),
     "goods": ("permitted", "excluded"),
     "issuer": ("url", "calls_max", "key_window_hours"),
 }
@@ -63,6 +80,7 @@ def load_programme(tx: Tx, path: Path, outgoing: Outgoing) -> tuple[Programme, F
         programme.id = before.id
         issuer_before = tx.find(Issuer, Issuer.programme_id == before.id)
         _refuse_what_is_fixed(tx, document, programme, before, issuer, issuer_before)
+        _refuse_own_rules(tx, document, programme, before)
     changed = upsert(tx, programme, before)
     programme = tx.get(Programme, Programme.code == programme.code)
     issuer_changed = _write_issuer(tx, programme, issuer, issuer_before)
@@ -87,6 +105,21 @@ def _refuse_what_is_fixed(
         raise document.refuse("issuer", "url", rule)
     if issuer is not None and issuer_before is not None and issuer.url != issuer_before.url:
         _refuse_to_leave(tx, document, issuer_before)
+
+
+def _refuse_own_rules(tx: Tx, document: "_Document", programme: Programme, before: Programme) -> None:
+    """Who planned what waits for approval would approve it so. PostgreSQL refuses it as well."""
+    if all(getattr(programme, name) == getattr(before, name) for name in RULES):
+        return
+    own = tx.list(
+        Run, Run.programme_id == before.id, Run.state == RunState.PLANNED, Run.planned_by == tx.operator, limit=1
+    )
+    if own:
+        rule = (
+            f"is left alone by who planned {run_code(own[0])}, which waits for approval: another operator imports it, "
+            "or the run is discarded first"
+        )
+        raise document.refuse("approval", "by", rule)
 
 
 def _refuse_to_leave(tx: Tx, document: "_Document", issuer: Issuer) -> None:
@@ -142,7 +175,7 @@ def _programme(document: "_Document") -> Programme:
     base_minor = document.get("value", "base", value)
     if cap_minor == 0 or base_minor > cap_minor:
         raise document.refuse("value", "cap", "must be above zero and not below base")
-    return Programme(
+    programme = Programme(
         code=document.get("", "code", _programme_code),
         name=document.get("", "name", fields.plain_text),
         currency=currency,
@@ -160,6 +193,29 @@ def _programme(document: "_Document") -> Programme:
         permitted_goods=document.goods("permitted"),
         excluded_goods=document.goods("excluded"),
     )
+    for name, rail in _rails(document, money).items():
+        setattr(programme, name, rail)
+    return programme
+
+
+def _rails(document: "_Document", money: Callable[[str], int]) -> dict[str, int | None]:
+    """Above which total two persons approve, and the guard rails of the policy. A key that is not there is off."""
+
+    def amount(key: str) -> int | None:
+        return document.get("approval", key, money) if document.has("approval", key) else None
+
+    def number(key: str, high: int) -> int | None:
+        return document.number("approval", key, 0, high) if document.has("approval", key) else None
+
+    return {
+        "two_approvals_above_minor": amount("two_above"),
+        "policy_families_percent": number("families_percent", PERCENT_MAX),
+        "policy_amount_percent": number("amount_percent", PERCENT_MAX),
+        "policy_location_max_minor": amount("location_max"),
+        "policy_cycle_max_minor": amount("cycle_max"),
+        "policy_rate_percent": number("rate_percent", PERCENT_MAX),
+        "policy_file_families_max": number("file_families_max", FILE_FAMILIES_MAX),
+    }
 
 
 class _Document:
@@ -194,9 +250,10 @@ class _Document:
         except BrokenRule as error:
             raise self.refuse(table, key, str(error)) from None
 
-    def has(self, table: str) -> bool:
-        """Whether the file has this table."""
-        return table in self._tables
+    def has(self, table: str, key: str = "") -> bool:
+        """Whether the file has this table, or a key in it."""
+        section = self._tables.get(table)
+        return table in self._tables if not key else isinstance(section, dict) and key in section
 
     def number(self, table: str, key: str, low: int, high: int) -> int:
         """A whole number."""

@@ -94,6 +94,7 @@ def test_line_without_its_household(database: Database) -> None:
 
 
 INSERT_HOUSEHOLDS = "INSERT INTO household (registration_id, location_code, members, group_code)"
+INSERT_ENROLMENTS = "INSERT INTO enrolment (programme_id, household_id, first_cycle, last_cycle, status, reason_code)"
 WINDOW = "first_cycle, last_cycle, status, reason_code FROM enrolment"
 #: Statements that leave a row pointing at nothing, alone and among others, and the constraint that refuses each.
 RESTING_ON_NOTHING = [
@@ -103,9 +104,9 @@ RESTING_ON_NOTHING = [
     ("UPDATE household SET location_code = '99999' WHERE id = 2", "fk_household_location_code"),
     ("UPDATE household SET location_code = CASE WHEN id = 1 THEN '99999' ELSE location_code END",
      "fk_household_location_code"),
-    (f"INSERT INTO enrolment SELECT programme_id, household_id + 2, {WINDOW}", "fk_enrolment_household_id"),
-    (f"INSERT INTO enrolment SELECT programme_id, 0, {WINDOW} WHERE household_id = 1", "fk_enrolment_household_id"),
-    (f"INSERT INTO enrolment SELECT programme_id + 1, household_id, {WINDOW}", "fk_enrolment_programme_id"),
+    (f"{INSERT_ENROLMENTS} SELECT programme_id, household_id + 2, {WINDOW}", "fk_enrolment_household_id"),
+    (f"{INSERT_ENROLMENTS} SELECT programme_id, 0, {WINDOW} WHERE household_id = 1", "fk_enrolment_household_id"),
+    (f"{INSERT_ENROLMENTS} SELECT programme_id + 1, household_id, {WINDOW}", "fk_enrolment_programme_id"),
 ]  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def test_enrolment_without_its_household_between_others(database: Database) -> N
     with database.transaction() as tx:
         tx.connection.execute(text("INSERT INTO household VALUES (3, 'N', '02004', 1, 'pregnant')"))
     other = a_programme(database, code="other")
-    insert = "INSERT INTO enrolment SELECT :other, id, '2026-12', '2026-12', 'active', '' FROM household"
+    insert = f"{INSERT_ENROLMENTS} SELECT :other, id, '2026-12', '2026-12', 'active', '' FROM household"
 
     _refused(database, f"{insert} UNION ALL SELECT :other, 2, '2026-12', '2026-12', 'active', ''", other=other.id)
 
