@@ -38,6 +38,6 @@ def test_fields_of_families_are_called_so() -> None:
 
     assert {told[field][0] for field in stored() if field.partition(".")[0] in OF_FAMILIES} == {"family"}
     assert told["run_group.families"][0] == "few"
-    assert {field for field in stored() if field.endswith("_by")} == {
+    assert {field for field in stored() if field.endswith(("_by", ".operator"))} == {
         field for field, (whom, _) in told.items() if whom == "staff" and field != "journal.fields"
     }
