@@ -110,7 +110,7 @@ def retire(
 ) -> None:
     """Take a version on which nothing rests any more out of the key file. To be repeated on every host that has it.
 
-    Refused while a voucher of it is valid, an active enrolment rests on it, or a certificate was signed with it.
+    Refused while a voucher of it is valid, an enrolment rests on it, or a certificate was signed with it.
     """
     from models.key_rotation import require_unused
     from models.key_rotation import retire as take_out

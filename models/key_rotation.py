@@ -23,6 +23,7 @@ from models.journal import append
 from models.key_files import held, put, stage, staged_path
 from models.keys import KeyRing, fingerprint, key_path, key_text, load_keys, new_key, read_keys
 from models.lost import list_lost
+from models.person_keys import count_by_person_key_version
 from models.storage import Database, Query, Tx
 
 #: The kinds that have versions. References are what an issuer knows credits by: their key stays as it is.
@@ -63,7 +64,7 @@ class Use:
 
     version: int
     count: int
-    what: str  #: vouchers, active enrolments, certificates
+    what: str  #: vouchers, enrolments, certificates
     until: date | None = None  #: of vouchers: the last local day on which one of them is valid
     in_force: bool = True  #: not so once the last voucher has expired
 
@@ -101,15 +102,10 @@ def uses_of(tx: Tx, kind: str) -> dict[int, Use]:
         return _uses_of_pins(tx)
     if kind == "person":
         found = count_by_person_key_version(tx)
-        return {version: Use(version, count, "active enrolments") for version, count in found.items()}
+        return {version: Use(version, count, "enrolments") for version, count in found.items()}
     if kind == "certificate":
         versions = [int(orjson.loads(row.fields).get("key_version", 1)) for row in tx.all(LIST_CERTIFICATES)]
         return {each: Use(each, versions.count(each), "certificates") for each in set(versions)}
-    return {}
-
-
-def count_by_person_key_version(tx: Tx) -> dict[int, int]:  # noqa: ARG001  # until enrolments have the column
-    """Active enrolments by the version of the person key that they rest on."""
     return {}
 
 

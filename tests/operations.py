@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 from sqlalchemy import Connection, text
 
-from models import conflicts, custody, handover, key_rotation, person_keys, server, sightings
+from models import conflicts, custody, handover, key_rotation, server, sightings
 from models.case_groups import CaseChoice, list_groups
 from models.certify import create_certificate
 from models.handed_over import Files, HandedOver
@@ -259,7 +259,7 @@ def _record_keys(desk: Desk) -> None:
 
 def _rotate_persons(desk: Desk) -> None:
     with desk.database.reading() as tx:
-        person_keys.count_by_person_key_version(tx)
+        key_rotation.uses_of(tx, "person")
     key_rotation.record(desk.database, desk.keys("person"))
 
 

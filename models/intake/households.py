@@ -16,6 +16,7 @@ from models.calendar import Cycle, last_cycle
 from models.intake import doubles, fields
 from models.intake.report import CHANGES_SHOWN_MAX, FileReport
 from models.intake.rows import BadFile, Row, read_rows
+from models.key_rotation import require_same
 from models.keys import load_keys
 from models.person_keys import Persons
 from models.storage import Query, Tx
@@ -278,7 +279,7 @@ def _stage(tx: Tx, path: Path, programme: Programme, keys: Path | None) -> Perso
     """Returns what hashed the persons, where the file says who its families are."""
     rows = read_rows(path, COLUMNS, optional=(PERSON_KEY,))
     first = next(rows)
-    persons = _persons(path, programme, keys) if PERSON_KEY in first.values else None
+    persons = _persons(tx, path, programme, keys) if PERSON_KEY in first.values else None
     for chunk in _chunks(chain((first,), rows)):
         tx.copy(STAGE_ROWS, [_staged(row, programme, persons) for row in chunk])
         if persons and persons.earlier:
@@ -289,10 +290,12 @@ def _stage(tx: Tx, path: Path, programme: Programme, keys: Path | None) -> Perso
     return persons
 
 
-def _persons(path: Path, programme: Programme, keys: Path | None) -> Persons:
+def _persons(tx: Tx, path: Path, programme: Programme, keys: Path | None) -> Persons:
     if keys is None:
         raise BadFile(path, "who its families are cannot be read without the person key", line=1, field=PERSON_KEY)
-    return Persons(load_keys(keys, "person"), programme.code)
+    ring = load_keys(keys, "person")
+    require_same(tx, ring)  # under another desk's version another key would recognise nobody who is enrolled there
+    return Persons(ring, programme.code)
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:

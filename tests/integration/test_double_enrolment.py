@@ -94,7 +94,7 @@ def everything(database: Database) -> list[object]:
 def rotate(keys: Path) -> None:
     """A second version of the person key."""
     path = key_path(keys, "person")
-    path.write_text(f"{path.read_text()}2 {'ab' * 32}\n")
+    path.write_text(f"{path.read_text()}2 {bytes(range(32)).hex()}\n")
 
 
 # Found.
@@ -617,7 +617,7 @@ def test_version_that_enrolments_rest_on_must_be_there(database: Database, progr
     """Also where they are stopped: they may come back."""
     import_(database, keys, row("A", PERSON, status="stopped:left"))
     before = everything(database)
-    key_path(keys, "person").write_text(f"2 {'ab' * 32}\n")
+    key_path(keys, "person").write_text(f"2 {bytes(range(32)).hex()}\n")
 
     with pytest.raises(Misconfigured, match="version 1 of the person key is missing, and 1 enrolments rest on it"):
         import_(database, keys, row("B", SOMEBODY))

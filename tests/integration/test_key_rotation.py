@@ -16,10 +16,11 @@ from console.voucher import app as voucher_app
 from models.custody import hold
 from models.errors import Exit, Misconfigured
 from models.events import KeyMade
+from models.intake.load import load
 from models.journal import append
 from models.key_files import held, staged_path
 from models.key_rotation import Recorded, Use, recorded, unfinished, uses_of
-from models.keys import Key, KeyRing, fingerprint, key_path, load_keys, pin, store_secret
+from models.keys import Key, KeyRing, fingerprint, init_keys, key_path, load_keys, pin, store_secret
 from models.messages import CreditBatch
 from models.storage import Database, Query
 from models.tables import Batch, Journal, Programme, Store, Voucher
@@ -402,8 +403,8 @@ RING = KeyRing("person", (Key(1, bytes(range(32))), Key(2, bytes(range(1, 33))))
     ("ring", "uses", "left"),
     [
         pytest.param(KeyRing("person", RING.keys[:1]), {}, "", id="never rotated"),
-        pytest.param(RING, {1: 7}, "7 active enrolments rest on version 1 yet", id="nobody imported again"),
-        pytest.param(RING, {1: 7, 2: 3}, "7 active enrolments rest on version 1 yet", id="some are imported again"),
+        pytest.param(RING, {1: 7}, "7 enrolments rest on version 1 yet", id="nobody imported again"),
+        pytest.param(RING, {1: 7, 2: 3}, "7 enrolments rest on version 1 yet", id="some are imported again"),
         pytest.param(RING, {2: 10}, "", id="all are imported again"),
         pytest.param(RING, {}, "nothing rests on version 2 yet", id="nobody has a person key"),
     ],
@@ -411,9 +412,56 @@ RING = KeyRing("person", (Key(1, bytes(range(32))), Key(2, bytes(range(1, 33))))
 def test_person_key_is_carried_through_once_all_are_imported_again(
     ring: KeyRing, uses: dict[int, int], left: str
 ) -> None:
-    found = {version: Use(version, count, "active enrolments") for version, count in uses.items()}
+    found = {version: Use(version, count, "enrolments") for version, count in uses.items()}
 
     assert unfinished(ring, found) == left
+
+
+HOUSEHOLDS = """\
+registration_id,location,members,group,first_cycle,cycles,status,person_key
+A,02004,3,pregnant,2026-12,3,active,HND-0501-1990-01234
+B,02004,2,pregnant,2026-12,3,stopped:left,SLV 03456789-0
+"""
+
+
+def import_persons(database: Database, folder: Path, *, keys: Path) -> None:
+    """Two families of whom a document is known, one of them stopped."""
+    path = folder / "households.csv"
+    path.write_text(HOUSEHOLDS)
+    load(database, path, programme=None, dry_run=False, show=lambda _: None, keys=keys)
+
+
+def test_person_key_is_rotated_by_importing_again(
+    command_line: CommandLine, database: Database, keys: Path, tmp_path: Path
+) -> None:
+    """Who is stopped counts, too: the family may come back, and would not be recognised."""
+    a_programme(database)
+    import_persons(database, tmp_path, keys=keys)
+    command_line.run(app, "rotate", "person")
+
+    before = command_line.run(app, "rotate", "person")
+    early = command_line.run(app, "retire", "person", "1", "--yes")
+    import_persons(database, tmp_path, keys=keys)
+    retired = command_line.run(app, "retire", "person", "1", "--yes")
+
+    assert "2 enrolments rest on version 1 yet" in before.stderr
+    assert early.code == Exit.FAILED
+    assert "2 enrolments rest on version 1" in str(early.error)
+    assert retired.code == Exit.DONE
+    assert load_keys(keys, "person").versions == [2]
+
+
+def test_desk_with_another_person_key_imports_nobody(
+    command_line: CommandLine, database: Database, keys: Path, tmp_path: Path
+) -> None:
+    """It would recognise nobody whom the first desk has enrolled, and say nothing of it."""
+    a_programme(database)
+    command_line.run(app, "init")
+    import_persons(database, tmp_path, keys=keys)
+    init_keys(tmp_path / "second desk")
+
+    with pytest.raises(Misconfigured, match="version 1 of the person key on this host is another key"):
+        import_persons(database, tmp_path, keys=tmp_path / "second desk")
 
 
 VALID = Use(1, 12, "vouchers", date(2027, 1, 30))
