@@ -43,7 +43,7 @@ from tests.builders import (
 from tests.command_line import CommandLine
 from tests.commands import despensa, running
 from tests.conftest import url_of
-from tests.fakes import FakeStore
+from tests.fakes import HERE_NAMED, FakeStore
 from tests.ledger import assert_books_agree
 from tests.roles import FOLDER, Site, a_copy, a_site, granted_by
 
@@ -131,6 +131,7 @@ def environment_of(site: Site, login: str, redis_url: str, home: Path) -> dict[s
     return {
         "DESPENSA_HOME": str(home), "DESPENSA_DATABASE_URL": site.url(login), "DESPENSA_REDIS_URL": redis_url,
         "DESPENSA_NAMESPACE": f"roles-{sha256(bytes(home)).hexdigest()[:12]}", "DESPENSA_BATCH_LINES": "10",
+        "DESPENSA_OUTGOING_NETWORKS": HERE_NAMED,
     }  # fmt: skip
 
 
@@ -488,10 +489,12 @@ def test_temporary_table_hides_no_line_from_the_check_of_vouchers(own_site: Site
     """Whoever may import families may make one."""
     own_site.run("GRANT despensa_work TO ana")
     with database_of(own_site, "ana_upgrades") as database:
-        families(database, a_programme(database), 2, location=TIJUANA)
+        programme = a_programme(database)
+        families(database, programme, 2, location=TIJUANA)
+        line = a_released_run(database, programme).id * 10_000_000 + 900
         hiding = (
-            "CREATE TEMPORARY TABLE disbursement AS SELECT CAST(70000001 AS BIGINT) AS id; "
-            "SET search_path = pg_temp, public; INSERT INTO voucher (id, key_version) VALUES (70000001, 1)"
+            f"CREATE TEMPORARY TABLE disbursement AS SELECT CAST({line} AS BIGINT) AS id; "
+            f"SET search_path = pg_temp, public; INSERT INTO voucher (id, key_version) VALUES ({line}, 1)"
         )
 
         try:
