@@ -15,10 +15,12 @@ import orjson
 import pytest
 
 from models.deadlines import steady_s
+from models.outgoing import INTERNET
 from tests.addresses import FORBIDDEN, ODD_URLS, PUBLIC
 from tests.commands import ROOT
 from tests.counted import SECRET, Case, Counted
 from tests.fakes import HERE, HERE_NAMED
+from workers.guard import Refused, guarded_connector
 from workers.issuers import http
 from workers.issuers.answers import Answer, Credit, Unknown
 from workers.issuers.http import IssuerClient
@@ -107,6 +109,20 @@ def test_what_is_allowed_is_connected_to_by_its_address_and_no_proxy(counted: di
         assert set(counted[case].connected) == {place}, case
         assert "refused: " not in counted[case].answer, case
         assert len(counted[case].looked_up) <= 1, case
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "::1", "169.254.169.254"])
+def test_last_word_is_at_the_socket_whatever_was_looked_up(address: str) -> None:
+    async def connect_to() -> None:
+        connector = guarded_connector(INTERNET, limit=1, call_s=1)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            connector._socket_factory((family, socket.SOCK_STREAM, 0, "", (address, 443)))  # type: ignore[misc]
+        finally:
+            await connector.close()
+
+    with pytest.raises(Refused):
+        asyncio.run(connect_to())
 
 
 def test_no_redirect_is_followed_not_even_to_where_one_may_call() -> None:
