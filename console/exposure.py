@@ -47,7 +47,7 @@ def begin_watching(desk: Entry, ticker: Ticker, exposure: Exposure | None) -> No
     from scheduler.aside import begin_aside
     from scheduler.books_watch import BooksWatch
 
-    books = BooksWatch(desk.database, desk.log)
+    books = BooksWatch(desk.database, desk.log, desk.settings.heads)
     begin_aside(ticker, "reconcile", books.reconcile_if_due, every_s=LOOK_EVERY_S)
     if exposure is not None:
         from scheduler.measures import Measurer

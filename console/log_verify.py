@@ -11,15 +11,16 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from console.log_gaps import Gap, find_gaps
 from console.log_hosts import RollCall
 from models.errors import NotFound, RefusedInput
 from models.journal import GENESIS, hash_of_line
+from models.kept_head import Head
 from models.restores import RESTORED, Restore, are_void, is_void, list_restores
 from models.storage import Query, Tx
 
@@ -81,44 +82,6 @@ class Sealed:
 
 
 @dataclass(slots=True)
-class Gap:
-    """Places that no line of these files fills, and what the lines around them say."""
-
-    first_seq: int
-    last_seq: int
-    after: str = ""  #: when the line before was recorded
-    before: str = ""  #: and the line behind
-    writers: list[str] = field(default_factory=list)  #: of these two: host and process. Whose file has them, probably
-
-    def __str__(self) -> str:
-        places = f"seq {self.first_seq}" + (f" to {self.last_seq}" if self.last_seq > self.first_seq else "")
-        return (
-            f"{places}, recorded between {self.after} and {self.before}, missing here; "
-            f"the lines around were written by {' and '.join(self.writers)}"
-        )
-
-    def as_json(self) -> dict[str, object]:
-        """For `--json`."""
-        return {
-            "first_seq": self.first_seq,
-            "last_seq": self.last_seq,
-            "after": self.after,
-            "before": self.before,
-            "writers": self.writers,
-        }
-
-    def hear(self, line: Line) -> None:
-        """One of the two lines around."""
-        if line["seq"] == self.first_seq - 1:
-            self.after = str(line.get("timestamp"))
-        else:
-            self.before = str(line.get("timestamp"))
-        writer = str(line.get("service.instance.id"))
-        if writer not in self.writers:
-            self.writers.append(writer)
-
-
-@dataclass(slots=True)
 class Verification:
     """What a reading of log files came to."""
 
@@ -137,6 +100,8 @@ class Verification:
     void_gaps: list[Gap] = field(default_factory=list)  #: of which restores have voided every place: no fault
     restores: list[Restore] = field(default_factory=list)  #: that the lines tell of, in the order of their places
     lost_heads: list[str] = field(default_factory=list)  #: hashes that somebody kept, and no line has
+    kept_heads: int = 0  #: places of kept heads whose lines are there, with the hashes that they had
+    earlier_heads: int = 0  #: of kept heads before the first of these lines: nothing is said of them
     roll_call: RollCall = field(default_factory=RollCall)
 
     @property
@@ -177,6 +142,8 @@ class Verification:
                 {"kept_seq": restore.kept_seq, "forgotten_seq": restore.forgotten_seq} for restore in self.restores
             ],
             "lost_heads": self.lost_heads,
+            "kept_heads": self.kept_heads,
+            "earlier_heads": self.earlier_heads,
             "missing_hosts": [absence.as_json() for absence in self.roll_call.absences()],
         }
 
@@ -189,18 +156,21 @@ class _TornLine(_BrokenLine):
     """A line that is no JSON: a writer was cut off there, or is still writing."""
 
 
-def verify(paths: Sequence[Path], *, heads: Sequence[str] = ()) -> Verification:
-    """Prove the sealed lines of log files, given in any order. Each of `heads`, hashes that were kept, must be there.
+def verify(paths: Sequence[Path], *, heads: Sequence[str] = (), kept: Sequence[Head] = ()) -> Verification:
+    """Prove the sealed lines of log files, given in any order. Each of `heads`, hashes that were kept, must be there,
+    and each of `kept` at its place, from the first line of the files on.
 
     Reads each file twice: first for the hashes, since a line is proven by the one before it, wherever that stands.
     A line that is no JSON is passed over and noted in `torn`; RefusedInput is raised for any other that is no log line.
     """
     found = Verification()
     hashes = _read_hashes(paths, found)
-    found.lost_heads = [head for head in heads if head not in {GENESIS, *hashes.values()}]
+    known = {GENESIS, *hashes.values()} if heads else set()
+    found.lost_heads = [head for head in heads if head not in known]
+    _look_for_kept(found, hashes, kept)
     if not hashes:
         return found
-    for gap in _gaps(sorted(hashes)):
+    for gap in find_gaps(sorted(hashes)):
         (found.void_gaps if found.is_forgotten(gap) else found.gaps).append(gap)
     around: dict[int, list[Gap]] = {}
     for gap in [*found.gaps, *found.void_gaps]:
@@ -332,8 +302,15 @@ def _restore(sealed: Sealed) -> Restore:
         raise _refused(sealed.place, "it does not say what was restored") from None
 
 
-def _gaps(places: Sequence[int]) -> list[Gap]:
-    return [Gap(before + 1, after - 1) for before, after in pairwise(places) if after > before + 1]
+def _look_for_kept(found: Verification, hashes: dict[int, str], kept: Sequence[Head]) -> None:
+    first_seq = min(hashes, default=1)
+    for head in kept:
+        if head.seq < first_seq:
+            found.earlier_heads += 1
+        elif hashes.get(head.seq) == head.hash:
+            found.kept_heads += 1
+        elif head.seq in hashes or not is_void(head.seq, found.restores):
+            found.lost_heads.append(f"{head.hash} at seq {head.seq}")
 
 
 def _difference(first: Sealed | None, again: Sealed) -> str:

@@ -128,6 +128,11 @@ def verify(
     files: list[Path] = FILES,
     database: bool = typer.Option(False, "--database", help="Hold them against the seals in the database, too."),
     heads: list[str] = typer.Option([], "--head", help="A hash that was kept: the log must still have its line."),
+    heads_files: list[Path] = typer.Option(
+        [],
+        "--heads",
+        help="A file of heads that was kept, DESPENSA_HEADS_FILE of a scheduler: each must still be there.",
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Prove that no sealed line was changed, dropped, exchanged or added. Exit code 13 if one was.
@@ -136,8 +141,10 @@ def verify(
     are missing: a scheduler saw a process in the database of which these files have no line. That is no failure.
     """
     from console.log_verify import verify as verify_files
+    from models.heads_file import read_heads
 
-    found = verify_files(files, heads=heads)
+    kept = sorted({head for path in heads_files for head in read_heads(path)})
+    found = verify_files(files, heads=heads, kept=kept)
     behind = _compare(found) if database else None
     _note_torn(found.torn)
     for absence in found.roll_call.absences():
@@ -208,6 +215,10 @@ def _tell(found: Verification) -> None:
     for restore in found.restores:
         void = restore.forgotten_seq - restore.kept_seq
         echo(f"restored  after seq {restore.kept_seq}; {void} lines up to {restore.forgotten_seq} do not count")
+    if found.kept_heads:
+        echo(f"heads     {found.kept_heads} that were kept are where they were")
+    if found.earlier_heads:
+        echo(f"heads     {found.earlier_heads} that were kept are of places before these lines: not looked at")
     echo(f"hash      {found.hash}")
     echo("proven    " + ("from the first line of the log" if found.from_genesis else _anchor(found)))
 
@@ -223,7 +234,8 @@ def _told(found: Verification) -> str:
     more = len(found.gaps) - len(gaps)
     lines = [*(str(fault) for fault in found.faults), *gaps, *([f"and {more} more gaps"] if more > 0 else [])]
     lines += [
-        f"no line has the hash {head} that was kept: the log was cut off, or is another" for head in found.lost_heads
+        f"no line has the hash {head} that was kept: the log was cut off, or is another"
+        for head in found.lost_heads[:GAPS_TOLD]
     ]
     return "".join(f"\n  {shown(line)}" for line in lines)
 

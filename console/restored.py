@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.entry import confirm, echo, echo_json, note, shown
-from console.log_verify import Gap, Line, Verification, read_lines, verify
+from console.log_gaps import Gap
+from console.log_verify import Line, Verification, read_lines, verify
 from models.custody import find_reason
 from models.errors import BooksDisagree, Exit, RefusedInput
 from models.forgotten import Forgotten, RunForgotten, Told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -121,14 +122,23 @@ def discard(run: str = RUN, yes: bool = YES) -> None:
     note(f"the plan of run {run} is discarded")
 
 
-def reconcile(as_json: bool = JSON) -> int:
-    """Whether every balance agrees with the rows it stands for. Exit 13 if not."""
+def reconcile(
+    heads: list[Path] = typer.Option(
+        [],
+        "--heads",
+        help="A file of the journal's heads that was kept elsewhere; that of this host is always compared.",
+    ),
+    as_json: bool = JSON,
+) -> int:
+    """Whether every balance agrees with the rows it stands for, and the journal with heads that were kept. Else 13."""
     from console.tables import echo_table
+    from models.heads_file import read_heads
     from models.reconcile import names_of_checks
-    from scheduler.books_watch import reconcile_and_tell
+    from scheduler.books_watch import read_kept, reconcile_and_tell
 
+    given = [head for path in heads for head in read_heads(path)]
     with entry(while_held=True) as desk, desk.database.reading() as tx:
-        differences = reconcile_and_tell(tx, desk.log)
+        differences = reconcile_and_tell(tx, desk.log, kept=sorted({*given, *read_kept(desk.settings.heads)}))
     if as_json:
         echo_json({"agrees": not differences, "differences": [each.as_json() for each in differences]})
     elif differences:

@@ -26,7 +26,9 @@ def ticking(
     Raises BrokerUnreachable where Redis does not answer, Misconfigured where a key is missing.
     """
     from models.broker import embedded_client, redis_client, require_answer
+    from models.heads_file import HeadsFile
     from models.kept_head import KeptHead
+    from scheduler.heads import ClosedHeads
     from scheduler.tick import Ticker
     from workers.actors import declare
     from workers.serve import embedded_workers, worker_broker, workplace
@@ -43,5 +45,5 @@ def ticking(
                 stack.enter_context(embedded_workers(broker))
         yield Ticker(
             entry.database, broker, entry.log, clock, batch_lines=settings.batch_lines, planners=planners,
-            kept=KeptHead.of(settings, client), seals=seals,
+            kept=KeptHead.of(settings, client), heads=ClosedHeads(HeadsFile(settings.heads)), seals=seals,
         )  # fmt: skip

@@ -22,7 +22,7 @@ KEY = "journal-head"
 _FORM = re.compile(rb"(?P<seq>[1-9][0-9]{0,17}) (?P<hash>[0-9a-f]{64})\n?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Head:
     """A place in the journal, and the hash of its seal."""
 

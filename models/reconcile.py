@@ -3,13 +3,15 @@
 Each check is one query that returns only what differs: a subject, what is expected, and what is found.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import orjson
 
 from models.columns import instant_text
 from models.journal import GENESIS, chain_hash
-from models.restores import follow, list_restores
+from models.kept_head import Head
+from models.restores import follow, is_void, list_restores
 from models.storage import Query, Tx
 
 #: Differences shown of each check: whoever has more has enough to look at.
@@ -156,6 +158,11 @@ FROM seal s JOIN journal j ON j.id = s.journal_id ORDER BY s.seq
 
 GET_HEAD = Query("-- get_head: the last seal\nSELECT seq, hash FROM journal_head WHERE id = 1")
 
+FIND_HASH = Query("""
+-- find_hash: at a place of the journal of which somebody kept it
+SELECT hash FROM seal WHERE seq = :seq
+""")
+
 CHECKS = (
     FUND_BALANCES, OUTSTANDING, RESERVES, BATCH_COUNTS, BATCH_TRANSFERS, RUN_LINES, RUN_AMOUNTS, FINISHED_LINES,
     PAID_NOT_OWED, CURRENCIES, ISSUER_SURPLUS, ISSUER_EVIDENCE,
@@ -175,15 +182,19 @@ class Difference:
         return asdict(self)
 
 
-def reconcile(tx: Tx) -> list[Difference]:
-    """Every difference in the books, at most SHOWN_MAX of each check. Empty if they agree."""
+def reconcile(tx: Tx, *, kept: Sequence[Head] = ()) -> list[Difference]:
+    """Every difference in the books, at most SHOWN_MAX of each check. Empty if they agree.
+
+    `kept` are heads of the journal that were kept outside the database: whoever owns it may change an event and chain
+    all that follow anew, but cannot give them the hashes that they had.
+    """
     tx.allow_long_statement()
     differences = [
         Difference(f"{check.name} {row.subject}", str(row.expected), str(row.found))
         for check in CHECKS
         for row in tx.all(check, **_parameters(check))
     ]
-    return differences + _journal_against_vouchers(tx) + _chain(tx)
+    return differences + _journal_against_vouchers(tx) + _chain(tx) + _against_kept(tx, kept)
 
 
 def names_of_checks() -> list[str]:
@@ -191,7 +202,19 @@ def names_of_checks() -> list[str]:
     return [check.purpose for check in CHECKS] + [
         "the journal's credits are the vouchers",
         "the chain of seals is unbroken up to its head",
+        "the chain has the hashes that were kept outside the database",
     ]
+
+
+def _against_kept(tx: Tx, kept: Sequence[Head]) -> list[Difference]:
+    """A place that a restore has voided may lack its seal: who restores says so in the chain itself."""
+    restores = list_restores(tx)
+    found = [(head, tx.scalar(FIND_HASH, seq=head.seq)) for head in kept]
+    return [
+        Difference(f"kept head {head.seq}", head.hash, str(hash_there or "nothing"))
+        for head, hash_there in found
+        if hash_there != head.hash and not (hash_there is None and is_void(head.seq, restores))
+    ][:SHOWN_MAX]
 
 
 def _parameters(check: Query) -> dict[str, object]:

@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         Field(description="Where whoever seals keeps the journal's head, outside the database."),
         About("scheduler, `run start`; compared by all that pays", derived="{home}/journal-head"),
     ] = None
+    heads_file: Annotated[
+        Path | None,
+        Field(description="To which whoever seals adds the journal's head for each run that was closed."),
+        About("scheduler, `run start`; compared by `run reconcile`", derived="{home}/journal-heads"),
+    ] = None
     batch_lines: Annotated[
         int,
         Field(ge=1, le=10_000, description="Lines of a batch, fixed at plan."),
@@ -188,6 +193,11 @@ class Settings(BaseSettings):
     def head(self) -> Path:
         """The file of the kept head of the journal."""
         return self.head_file or self.home / "journal-head"
+
+    @property
+    def heads(self) -> Path:
+        """The file of the journal's heads, one for each run that was closed."""
+        return self.heads_file or self.home / "journal-heads"
 
     @property
     def outgoing(self) -> Outgoing:

@@ -2,12 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.deadlines import steady_s
+from models.errors import RefusedInput
 from models.events import BooksDisagreed, BooksReconciled
+from models.heads_file import read_heads
+from models.kept_head import Head
 from models.log import Log
 from models.reconcile import Difference, reconcile
 from models.storage import Database, Query, Tx
@@ -27,6 +31,7 @@ class BooksWatch:
 
     database: Database
     log: Log
+    heads: Path  #: the journal's heads as this host has kept them
     steady_s: Callable[[], float] = steady_s
     differences: int | None = None
     reconciled_at: float = 0  #: Unix time of its end
@@ -41,15 +46,22 @@ class BooksWatch:
             if tx.first(EXISTS_RELEASED) is not None:
                 return False
             self._begun_s = begun_s  # also for an attempt that fails: what reads everything is not repeated at once
-            differences = reconcile_and_tell(tx, self.log)
+            differences = reconcile_and_tell(tx, self.log, kept=read_kept(self.heads))
         self.differences, self.reconciled_at = len(differences), time.time()
         return True
 
 
-def reconcile_and_tell(tx: Tx, log: Log) -> list[Difference]:
+def read_kept(path: Path) -> list[Head]:
+    """The heads that this host has kept; none where it has not yet."""
+    with suppress(RefusedInput):
+        return read_heads(path)
+    return []
+
+
+def reconcile_and_tell(tx: Tx, log: Log, *, kept: Sequence[Head]) -> list[Difference]:
     """Every difference in the books, as models.reconcile finds them; the log is told what it came to."""
     begun_s = steady_s()
-    differences = reconcile(tx)
+    differences = reconcile(tx, kept=kept)
     duration_ms = int((steady_s() - begun_s) * 1000)
     with suppress(OSError):  # the log's disk is full: whoever asked is told all the same
         log.observe(BooksReconciled(differences=len(differences), duration_ms=duration_ms))

@@ -21,8 +21,8 @@ from scheduler.measures import Family, Measurer, Reading, Values
 FORGET_S = 300
 #: Each is 0 from the start, so that the first failure is seen as an increase.
 STEPS = (
-    "advance", "cancel", "close", "dispatch", "due", "latecomers", "metrics", "plan", "reconcile", "release", "retry",
-    "seal", "see", "send", "sweep",
+    "advance", "cancel", "close", "dispatch", "due", "heads", "latecomers", "metrics", "plan", "reconcile", "release",
+    "retry", "seal", "see", "send", "sweep",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from scheduler.cancel import list_cancelled_runs, settle_cancelled
 from scheduler.close import close, list_finished_runs
 from scheduler.dispatch import Tally, dispatch
 from scheduler.due import journal_expected, list_due, list_places
+from scheduler.heads import ClosedHeads
 from scheduler.plan import NothingToPlan, claim_slot, plan_slot
 from scheduler.retry import Choice, retry, runs_with_due_cases
 from scheduler.seal import emit, seal
@@ -98,6 +99,7 @@ class Ticker:
     batch_lines: int
     planners: int  #: cities that are planned at a time
     kept: KeptHead
+    heads: ClosedHeads
     seals: bool  #: whether this process seals and emits: a scheduler, a waiting `run start`, any embedded command
     #: Once it is set, no further step begins.
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -165,6 +167,8 @@ class Ticker:
                     head = custody.get_head(tx)
                 self.kept.keep(head)
                 result.sealed += emit(self.database, self.log)
+            with self._step("heads", result):
+                self.heads.keep(self.database)
 
     def _is_whole(self, result: TickResult) -> bool:
         """Whether the database is the one that it was. Where it does not say, nothing is begun: the next tick asks."""

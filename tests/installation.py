@@ -10,12 +10,14 @@ import orjson
 from dramatiq.broker import MessageProxy
 
 from models.broker import SafeRedisBroker, embedded_client, redis_client
+from models.heads_file import HeadsFile
 from models.kept_head import KeptHead
 from models.keys import init_keys, token_path
 from models.log import Log
 from models.messages import Message, arguments
 from models.settings import Settings
 from models.storage import Database
+from scheduler.heads import ClosedHeads
 from scheduler.tick import Ticker
 from tests.fakes import HERE_NAMED
 from workers.actors import Workplace, declare
@@ -91,7 +93,8 @@ class Installation:
         """As a scheduler process has it; with one planner its steps come in the same order each time."""
         return Ticker(
             self.database, self.broker, self.log, self.clock, batch_lines=self.batch_lines, planners=planners,
-            kept=KeptHead.of(self.settings, self.broker.client), seals=True,
+            kept=KeptHead.of(self.settings, self.broker.client),
+            heads=ClosedHeads(HeadsFile(self.settings.heads)), seals=True,
         )  # fmt: skip
 
     def receive(self, message: Message) -> None:

@@ -28,7 +28,9 @@ def said(installation: Installation) -> list[tuple[object, ...]]:
 
 def test_books_are_compared_once_an_hour(installation: Installation) -> None:
     clock = {"now_s": 0.0}
-    watch = BooksWatch(installation.database, installation.log, steady_s=lambda: clock["now_s"])
+    watch = BooksWatch(
+        installation.database, installation.log, installation.settings.heads, steady_s=lambda: clock["now_s"]
+    )
 
     did = []
     for now_s in (0.0, 60.0, RECONCILE_EVERY_S - 1.0, float(RECONCILE_EVERY_S)):
@@ -44,7 +46,7 @@ def test_books_that_disagree_are_an_error_that_names_the_checks(installation: In
     a_programme(installation.database)
     with installation.database.transaction() as tx:
         tx.connection.execute(text("UPDATE fund SET balance_minor = balance_minor - 1"))
-    watch = BooksWatch(installation.database, installation.log)
+    watch = BooksWatch(installation.database, installation.log, installation.settings.heads)
 
     watch.reconcile_if_due()
 
@@ -63,7 +65,7 @@ def test_full_disk_hides_no_difference(installation: Installation, monkeypatch: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(installation.log, "observe", full)
-    watch = BooksWatch(installation.database, installation.log)
+    watch = BooksWatch(installation.database, installation.log, installation.settings.heads)
 
     assert watch.reconcile_if_due()
     assert watch.differences == 1
@@ -74,7 +76,7 @@ def test_nothing_is_read_while_a_run_is_released(installation: Installation) -> 
     programme = a_programme(installation.database)
     families(installation.database, programme, 1, location=TIJUANA)
     a_planned_run(installation.database, programme)
-    watch = BooksWatch(installation.database, installation.log)
+    watch = BooksWatch(installation.database, installation.log, installation.settings.heads)
     with installation.database.transaction() as tx, without_guards(tx, "run"):
         tx.connection.execute(text("UPDATE run SET state = 'released'"))
 
@@ -89,12 +91,12 @@ def test_comparison_that_fails_is_not_repeated_at_once(
 ) -> None:
     calls = count()
 
-    def fail(_: object) -> list[Difference]:
+    def fail(_: object, **__: object) -> list[Difference]:
         next(calls)
         raise ZeroDivisionError
 
     monkeypatch.setattr(books_watch, "reconcile", fail)
-    watch = BooksWatch(installation.database, installation.log)
+    watch = BooksWatch(installation.database, installation.log, installation.settings.heads)
     with pytest.raises(ZeroDivisionError):
         watch.reconcile_if_due()
 
@@ -155,7 +157,7 @@ def test_figures_that_are_no_longer_true_are_not_told(installation: Installation
     now_s = 1000.0
     collector = SchedulerMetrics(
         installation.database, Measurer(ticker.clock, distributed=installation.distributed), ticker.tally,
-        BooksWatch(installation.database, installation.log), steady_s=lambda: now_s,
+        BooksWatch(installation.database, installation.log, installation.settings.heads), steady_s=lambda: now_s,
     )  # fmt: skip
 
     def told() -> dict[tuple[str, str], float]:

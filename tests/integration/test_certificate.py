@@ -43,6 +43,10 @@ from tests.ledger import make_dead_case
 CITIES = [(TIJUANA, "Tijuana", "America/Tijuana"), (NOGALES, "Nogales", "America/Hermosillo")]
 
 
+#: What it is about is the same on both databases.
+ONE_DATABASE = pytest.mark.parametrize("profile", ["embedded"])
+
+
 @pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch, installation: Installation, tmp_path: Path) -> CommandLine:
     """Of the installation, in a folder of its own."""
@@ -110,6 +114,7 @@ def test_certificate_says_what_the_books_say_and_is_checked_without_them(
     assert "25 families were credited, each of them once" in checked.stdout
 
 
+@ONE_DATABASE
 def test_nothing_of_a_family_is_in_it(
     command_line: CommandLine, installation: Installation, programme: Programme
 ) -> None:
@@ -154,6 +159,7 @@ def test_cities_of_a_month_are_proven_together_and_a_family_of_both_is_found(
     assert (month["families"], month["complete"], month["paid_twice"]) == (50, True, 0)
 
 
+@ONE_DATABASE
 def test_part_that_was_released_later_is_told_to_be_missing(
     command_line: CommandLine, installation: Installation, programme: Programme
 ) -> None:
@@ -228,6 +234,7 @@ def test_cancelled_run_is_certified_once_it_is_settled(
     assert (head.state, head.credited.families, head.cases_open.families) == ("cancelled", 10, 15)
 
 
+@ONE_DATABASE
 def test_run_that_is_not_over_is_refused_by_its_state_and_nothing_is_written(
     command_line: CommandLine, installation: Installation, programme: Programme, tmp_path: Path
 ) -> None:
@@ -277,6 +284,7 @@ def test_own_event_of_the_last_certificate_keeps_nobody_waiting(
     assert head_of(first).families_sha256 == head_of(again).families_sha256
 
 
+@ONE_DATABASE
 def test_certificate_is_never_overwritten_and_its_folder_must_be_there(
     command_line: CommandLine, installation: Installation, programme: Programme, tmp_path: Path
 ) -> None:
@@ -310,6 +318,7 @@ def test_month_keeps_the_key_of_its_first_certificate_and_the_next_one_has_the_n
     assert "2 certificates rest on version 1" in str(retired.error)
 
 
+@ONE_DATABASE
 def test_month_after_a_rotation_is_signed_with_the_new_key(
     command_line: CommandLine, installation: Installation, programme: Programme
 ) -> None:
@@ -319,6 +328,7 @@ def test_month_after_a_rotation_is_signed_with_the_new_key(
     assert head_of(create(command_line)).key_version == 2
 
 
+@ONE_DATABASE
 def test_desk_with_another_key_signs_nothing(
     command_line: CommandLine, installation: Installation, programme: Programme, tmp_path: Path
 ) -> None:
@@ -334,6 +344,7 @@ def test_desk_with_another_key_signs_nothing(
     assert list((tmp_path / "desk").iterdir()) == []
 
 
+@ONE_DATABASE
 def test_public_key_is_printed_and_the_secret_is_not(command_line: CommandLine, installation: Installation) -> None:
     outcome = command_line.run(certificate.app, "key")
 
@@ -342,6 +353,7 @@ def test_public_key_is_printed_and_the_secret_is_not(command_line: CommandLine, 
     assert command_line.run(certificate.app, "key", "--json").json["keys"][0]["version"] == 1  # type: ignore[index]
 
 
+@ONE_DATABASE
 def test_books_that_do_not_agree_are_not_certified(
     command_line: CommandLine, installation: Installation, programme: Programme, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -362,6 +374,7 @@ def test_books_that_do_not_agree_are_not_certified(
     assert list((tmp_path / "desk").iterdir()) == []
 
 
+@ONE_DATABASE
 def test_rate_stands_in_it_with_its_source_and_date(
     command_line: CommandLine, installation: Installation, database: Database, programme: Programme
 ) -> None:
@@ -378,6 +391,7 @@ def test_rate_stands_in_it_with_its_source_and_date(
     assert (rate.from_currency, rate.millionths, rate.source, rate.date) == ("USD", 17_500_000, "test", "2026-11-30")
 
 
+@ONE_DATABASE
 def test_log_still_has_the_line_as_of_which_it_is_true(
     command_line: CommandLine, installation: Installation, programme: Programme
 ) -> None:

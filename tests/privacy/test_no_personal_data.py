@@ -218,7 +218,7 @@ def metrics_of(installation: Installation) -> bytes:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
     ticker = installation.ticker()
-    books = BooksWatch(installation.database, installation.log)
+    books = BooksWatch(installation.database, installation.log, installation.settings.heads)
     books.reconcile_if_due()
     measurer = Measurer(ticker.clock, distributed=installation.settings.distributed)
     metrics = SchedulerMetrics(installation.database, measurer, ticker.tally, books)

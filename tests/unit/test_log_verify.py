@@ -293,7 +293,7 @@ def test_command_prints_what_it_found_and_exits_13(tmp_path: Path, capsys: pytes
     path = written(tmp_path / "despensa.jsonl", lines)
 
     with pytest.raises(BooksDisagree, match=r"seq 3 \(.*despensa\.jsonl, line 3\)") as raised:
-        logs.verify([path], database=False, heads=[], as_json=True)
+        logs.verify([path], database=False, heads=[], heads_files=[], as_json=True)
 
     told = orjson.loads(capsys.readouterr().out)
     assert raised.value.exit_code == Exit.BOOKS_DISAGREE
@@ -304,7 +304,7 @@ def test_command_prints_what_it_found_and_exits_13(tmp_path: Path, capsys: pytes
 def test_command_tells_span_and_hash_of_a_whole_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = a_chain()
 
-    logs.verify([written(tmp_path / "despensa.jsonl", lines)], database=False, heads=[], as_json=False)
+    logs.verify([written(tmp_path / "despensa.jsonl", lines)], database=False, heads=[], heads_files=[], as_json=False)
 
     told = capsys.readouterr().out
     assert "seq 1 to 6" in told
@@ -348,7 +348,7 @@ def test_command_says_what_is_missing_and_what_mends_it(tmp_path: Path, capsys: 
     path = written(tmp_path / "a.jsonl", lines[:2] + lines[4:])
 
     with pytest.raises(BooksDisagree, match=r"seq 3 to 4, recorded between .* missing here") as raised:
-        logs.verify([path], database=False, heads=[], as_json=True)
+        logs.verify([path], database=False, heads=[], heads_files=[], as_json=True)
 
     assert raised.value.hint is not None
     assert "despensa logs emit --from 3 --to 4 > FILE" in raised.value.hint
@@ -360,7 +360,7 @@ def test_many_gaps_are_named_as_far_as_one_can_read(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", a_chain(60)[::2])
 
     with pytest.raises(BooksDisagree, match=r"seq 40, recorded .*\n  and 9 more gaps$"):
-        logs.verify([path], database=False, heads=[], as_json=False)
+        logs.verify([path], database=False, heads=[], heads_files=[], as_json=False)
 
     assert len(verify([path]).gaps) == 29
 
@@ -370,7 +370,7 @@ def test_writer_around_a_gap_cannot_paint_on_the_terminal(tmp_path: Path) -> Non
     path = written(tmp_path / "a.jsonl", lines[:2] + lines[4:])
 
     with pytest.raises(BooksDisagree) as raised:
-        logs.verify([path], database=False, heads=[], as_json=False)
+        logs.verify([path], database=False, heads=[], heads_files=[], as_json=False)
 
     assert "\x1b" not in str(raised.value)
 
@@ -390,7 +390,7 @@ def test_log_that_was_cut_off_after_a_kept_hash_is_found(tmp_path: Path) -> None
     assert verify([path], heads=kept).lost_heads == [kept[1]]
     assert verify([path], heads=[GENESIS, kept[0]]).agrees
     with pytest.raises(BooksDisagree, match=f"no line has the hash {kept[1]} that was kept") as raised:
-        logs.verify([path], database=False, heads=kept, as_json=False)
+        logs.verify([path], database=False, heads=kept, heads_files=[], as_json=False)
     assert raised.value.exit_code == Exit.BOOKS_DISAGREE
 
 
