@@ -40,6 +40,8 @@ from tests.command_line import CommandLine, Outcome
 from tests.installation import Installation
 from tests.ledger import make_dead_case
 
+pytestmark = pytest.mark.long
+
 CITIES = [(TIJUANA, "Tijuana", "America/Tijuana"), (NOGALES, "Nogales", "America/Hermosillo")]
 
 

@@ -32,6 +32,8 @@ from tests.builders import NOGALES, TIJUANA, a_programme, a_released_run, batche
 from tests.command_line import CommandLine
 from tests.installation import Installation
 
+pytestmark = pytest.mark.long
+
 Line = dict[str, Any]
 
 #: What it is about are files, whichever database they come from.

@@ -23,6 +23,8 @@ from scheduler.plan import NothingToPlan
 from tests.builders import NOGALES, TIJUANA, a_planned_run, a_programme
 from tests.operators import ANA, BRUNO, CARLA, acting_as
 
+pytestmark = pytest.mark.long
+
 SAME, DIFFERENT = ConflictDecision.SAME, ConflictDecision.DIFFERENT
 HEADER = "registration_id,location,members,group,first_cycle,cycles,status,person_key"
 DOUBLE = "held:double_enrolment"

@@ -18,6 +18,8 @@ from tests.installation import Installation
 from tests.operators import ANA, BRUNO, acting_as, url_as
 from tests.servers import postgresql_programs
 
+pytestmark = pytest.mark.long
+
 HEADER = "registration_id,location,members,group,first_cycle,cycles,status,person_key"
 NUMBER = "HND-0501-1990-01234"
 #: However it is spelled.

@@ -30,6 +30,8 @@ from tests.builders import (
 from tests.ledger import count, events
 from tests.roles import Site, a_copy, a_site
 
+pytestmark = pytest.mark.long
+
 APPROVE = """
 UPDATE run SET state = 'approved', approval = 'person', approved_by = {by}, approved_at = planned_at,
                approved_digest = {digest}, approved_minor = planned_minor, approved_rate_millionths = rate_millionths
@@ -188,7 +190,6 @@ def test_nobody_gets_past_the_second_pair_of_eyes(database: Database, name: str)
     assert vouchers_of(database) == []
 
 
-@pytest.mark.long
 def test_no_attempt_succeeds_with_the_login_of_an_operator(site: Site) -> None:
     """Ana has every right of a person, and planned. Bruno approves as himself, and only once it was not his plan."""
     accepted = []
@@ -214,7 +215,6 @@ def test_no_attempt_succeeds_with_the_login_of_an_operator(site: Site) -> None:
     assert accepted == []
 
 
-@pytest.mark.long
 def test_two_logins_plan_approve_and_release_in_their_own_names(site: Site) -> None:
     """Also within a role that another took on, and for a plan that was discarded and made anew."""
     ana, bruno = Database(site.url("ana")), Database(site.url("bruno"))
@@ -239,7 +239,6 @@ def test_two_logins_plan_approve_and_release_in_their_own_names(site: Site) -> N
     bruno.close()
 
 
-@pytest.mark.long
 def test_above_the_threshold_two_others_approve(site: Site) -> None:
     ana, bruno, carla = (Database(site.url(login)) for login in ("ana", "bruno", "carla"))
     programme = a_programme(ana, approval="person")

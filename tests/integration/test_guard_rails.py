@@ -35,6 +35,8 @@ from tests.installation import Installation
 from tests.integration.test_four_eyes import POLICY
 from tests.ledger import events
 
+pytestmark = pytest.mark.long
+
 BEFORE = CYCLE.previous()
 Setting = dict[str, int]
 

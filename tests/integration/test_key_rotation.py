@@ -31,6 +31,8 @@ from workers.actors import declare
 from workers.notify import secrets_of
 from workers.serve import workplace
 
+pytestmark = pytest.mark.long
+
 doctor_app = typer.Typer()
 doctor_app.command("doctor")(doctor)
 

@@ -636,10 +636,12 @@ def test_every_event_that_changes_a_run_is_counted() -> None:
 
     assert of_runs - set(NEEDED) == {
         "run.blocked",
+        "run.first_approved",
         "batch.retried",
         "batch.split",
         "notice.created",
         "vouchers.exported",
+        "certificate.created",
         "run.lost",
         "run.remembered",
         "run.recovered",

@@ -40,6 +40,8 @@ from tests.command_line import CommandLine, Outcome
 from tests.fakes import FakeStore
 from tests.installation import Installation
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def commands(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> CommandLine:

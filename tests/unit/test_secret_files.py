@@ -195,12 +195,13 @@ def words_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, st
 
 
 def test_no_command_takes_a_secret_as_a_word() -> None:
-    """Whoever may list processes would read it. A file that holds one may be named."""
+    """Whoever may list processes would read it. A file that holds one may be named, and a public key is no secret."""
     found = list(words_of(get_command(tree)))
 
     secret = re.compile(r"pass|secret|token|url|dsn|credential|(?<!reference_)key")
     assert len(found) > 100
-    assert [word for word in found if secret.search(word[1]) and not word[1].endswith("_file")] == []
+    told = [word for word in found if secret.search(word[1]) and not word[1].endswith("_file")]
+    assert told == [("certificate verify", "keys")]
 
 
 def test_program_that_backs_up_is_given_no_password_as_a_word(tmp_path: Path) -> None:
