@@ -40,7 +40,8 @@ def commands(installation: Installation, tmp_path: Path) -> list[str]:
     program, settings = tmp_path / "despensa", tmp_path / "despensa.env"
     program.write_text(f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m console.main "$@"\n')
     program.chmod(0o755)
-    settings.write_text(f"DESPENSA_HOME='{installation.settings.home}'\n")
+    outgoing = f"DESPENSA_OUTGOING_NETWORKS='{installation.settings.outgoing_networks}'\n"
+    settings.write_text(f"DESPENSA_HOME='{installation.settings.home}'\n{outgoing}")
     commands = [line.split(maxsplit=6)[6] for line in lines_of_crontab()]
     for named, ours in (("/opt/despensa/.venv/bin/despensa", program), ("/etc/despensa/despensa.env", settings)):
         assert [command.count(named) for command in commands] == [1, 1]

@@ -80,6 +80,7 @@ def enrol(database: Database, store: FakeStore, *, approval: str = "policy", fun
 def embedded(machine: Machine) -> Iterator[Database]:
     """SQLite and keys, in the machine."""
     machine.do(commands("3. What is yours"))
+    machine.do(f"echo DESPENSA_OUTGOING_NETWORKS={HERE_NAMED} >> /etc/despensa/despensa.env")
     with closing(Database(sqlite_url(machine.state / "despensa.sqlite3"))) as database:
         yield database
 
