@@ -41,6 +41,7 @@ from tests.builders import (
     transferred_minor,
     vouchers_of,
 )
+from tests.fakes import HERE
 from tests.installation import Installation
 from tests.integration.test_doubts import PROGRAMME
 from tests.integration.test_outside import work, work_off
@@ -378,7 +379,7 @@ def test_import_of_the_programme_keeps_what_is_in_doubt(site: Site) -> None:
         told = PROGRAMME.replace("https://other.example", issuer.url)
         path.write_text(told.replace("calls_max = 64", "calls_max = 32"))
 
-        load(database, path, programme=None, dry_run=False, show=lambda _: None)
+        load(database, path, programme=None, dry_run=False, show=lambda _: None, outgoing=HERE)
 
         with database.reading() as tx:
             after = tx.get(Issuer)
