@@ -91,8 +91,9 @@ def _finish(
 
 def _inserted(site: Site, measure: Measure) -> Sample:
     with _copied(site, measure.home) as path, closing(_connected(path)) as connection:
-        # Lines come with a plan: what is only inserted has none.
-        connection.execute("DROP TRIGGER disbursement_comes_with_a_plan")
+        # Lines come with a plan, and vouchers are of a released run: what is only inserted has neither.
+        for trigger in ("disbursement_comes_with_a_plan", "voucher_requires_release"):
+            connection.execute(f"DROP TRIGGER {trigger}")
         cpu, began = time.process_time(), time.perf_counter()
         for first in range(0, measure.families, BATCH_LINES):
             connection.execute("BEGIN IMMEDIATE")
