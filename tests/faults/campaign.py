@@ -60,7 +60,7 @@ class Verdict:
 
 
 class LifeFailed(Exception):
-    """A life ended by an exception, or by a signal that nobody sent: this is no finding, but a test that is broken."""
+    """A life ended by an exception, or by a signal that nobody sent: no finding, unless a bug was planted."""
 
 
 def five_families(database: Database, store_url: str) -> None:

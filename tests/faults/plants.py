@@ -239,6 +239,8 @@ def _afterwards(act: Callable[[Tx], object]) -> None:
     plant(credit, "credit_batch", hasty)
 
 
+#: How a life ends that the database stops: before the money, not after it.
+REFUSED = "a life ended with 1: IntegrityError: (sqlite3.IntegrityError)"
 #: Each with the finding by which it must be caught (Verdict.holds): deploy/GUARANTEES.md lists them, too. Only an
 #: outside issuer shows these; the others are shown by the closed loop.
 ISSUER = {
@@ -249,10 +251,10 @@ ISSUER = {
 }
 CLOSED_LOOP = {
     done_before_the_vouchers: "lost",
-    transfer_after_the_vouchers: "outstanding",  # this and `reserves` are checks of models/reconcile.py
+    transfer_after_the_vouchers: "outstanding",  # a check of models/reconcile.py
     event_after_the_fact: "the log does not tell of every voucher",
     emitted_before_it_is_written: "the log is not one unbroken chain",
-    reserved_after_it_is_open: "reserves",
+    reserved_after_it_is_open: f"{REFUSED} a run credits no more than it reserved",
     notices_after_the_end: "the stores were not told of each run",
     sent_once: "the month does not end",
 }

@@ -14,14 +14,14 @@ from models.errors import Exit
 from models.storage import Database
 from models.tables import Programme, Sighting
 from tests.builders import a_programme, families_due
-from tests.commands import despensa, end, start
+from tests.commands import despensa, end, kill, start
 from tests.faults.fleet import Fleet
 from tests.installation import Installation
 from tests.ledger import assert_books_agree, count, count_credited
 from tests.migration.planted import Planted, contract, expand, plant, planted_revision, sql
 from tests.waiting import until
 
-FAMILIES, FAMILIES_EMBEDDED = 700, 200
+FAMILIES, FAMILIES_EMBEDDED = 700, 1000
 
 #: What a release may do to a schema that is at work.
 EXPANSIONS = (
@@ -96,11 +96,13 @@ def test_embedded_month_at_work_goes_on_while_the_schema_is_expanded(
     families_due(database, programme, FAMILIES_EMBEDDED, now=datetime.now(UTC))
     installation.batch_lines = 2
     starting = start("run", "start", "--json", environment=installation.environment)
-    until(lambda: count_credited(database) > 20, what="the first vouchers")
-
-    upgraded = next_release(database, *EXPANSIONS)
-    assert count_credited(database) < FAMILIES_EMBEDDED, "the month was over before the upgrade"
-    ended = end(starting)
+    try:
+        until(lambda: count_credited(database) > 20, what="the first vouchers")
+        upgraded = next_release(database, *EXPANSIONS)
+        assert count_credited(database) < FAMILIES_EMBEDDED, "the month was over before the upgrade"
+        ended = end(starting)
+    finally:
+        kill(starting)
 
     assert (upgraded[1], ended.code) == (EXPANDED, Exit.DONE), ended.err
     assert count_credited(database) == count(database, "SELECT COUNT(*) FROM voucher") == FAMILIES_EMBEDDED
