@@ -1,6 +1,7 @@
 """Who decides about a run is who is logged in, and nobody alone: what plain SQL must not get past."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
-from models.errors import RefusedByState
+from models.errors import BooksDisagree, RefusedByState
 from models.states import RunState
 from models.storage import Database, Tx
 from models.tables import Programme, Run
@@ -76,6 +77,9 @@ ATTEMPTS = {
     "approves another digest": Attempt(APPROVE.format(by="'bruno'", digest="'00'")),
     "approves no digest": Attempt(APPROVE.format(by="'bruno'", digest="NULL")),
     "approves by nothing": Attempt("UPDATE run SET state = 'approved' WHERE id = :run"),
+    "approves as neither a person nor the policy": Attempt(
+        APPROVE.replace("'person'", "'committee'").format(by="'bruno'", digest="digest")
+    ),
     "forges the policy": Attempt(POLICY),
     "takes a part in two approvals": Attempt(FIRST.format(by="planned_by")),
     "forges the first of two approvals": Attempt(FIRST.format(by="'bruno'"), login_matters=True),
@@ -155,38 +159,42 @@ def site(postgresql: str, logins: Site) -> Iterator[Site]:
         yield site
 
 
-def planned_and(state: str, database: Database, approve: Callable[[Tx, int], object]) -> Run:
-    """A run that a person has to approve, as far as `state`."""
-    programme = a_programme(database, approval="person")
-    families(database, programme, 5, location=TIJUANA)
-    run = a_planned_run(database, programme)
-    if state != "planned":
-        with database.transaction() as tx:
-            approve(tx, run.id)
-    if state == "released":
-        with database.transaction() as tx:
-            release(tx, run.id, now=PAYDAY)
-    return run
-
-
 def by_another(tx: Tx, run_id: int) -> None:
     with without_guards(tx, "run"):
         tx.connection.execute(text(APPROVE.format(by="'bruno'", digest="digest").replace(":run", str(run_id))))
 
 
-@pytest.mark.parametrize("name", ATTEMPTS)
-def test_nobody_gets_past_the_second_pair_of_eyes(database: Database, name: str) -> None:
+def runs_by_state(database: Database) -> dict[str, Run]:
+    """Each of a programme of its own that asks for a person."""
+    runs = {}
+    for state in ("released", "approved", "planned"):
+        programme = a_programme(database, code=state, approval="person")
+        families(database, programme, 5, location=TIJUANA, prefix=state)
+        run = a_planned_run(database, programme)
+        with database.transaction() as tx:
+            if state != "planned":
+                by_another(tx, run.id)
+            if state == "released":
+                release(tx, run.id, now=PAYDAY)
+        runs[state] = run_again(database, run)
+    return runs
+
+
+def test_nobody_gets_past_the_second_pair_of_eyes(database: Database) -> None:
     """In both databases; the planner is who runs this. What only a login can refuse is PostgreSQL's alone."""
-    attempt = ATTEMPTS[name]
-    if attempt.login_matters and database.dialect == "sqlite":
-        pytest.skip("SQLite knows no login")
-    run = planned_and(attempt.state, database, by_another)
-    before = run_again(database, run)
+    runs = runs_by_state(database)
+    accepted = []
 
-    with pytest.raises(IntegrityError), database.transaction() as tx:
-        tx.connection.execute(text(attempt.sql), {"run": run.id} if ":run" in attempt.sql else {})
+    for name, attempt in ATTEMPTS.items():
+        if attempt.login_matters and database.dialect == "sqlite":
+            continue
+        run = runs[attempt.state]
+        with suppress(IntegrityError), database.transaction() as tx:
+            tx.connection.execute(text(attempt.sql), {"run": run.id} if ":run" in attempt.sql else {})
+            accepted.append(name)
 
-    assert run_again(database, run) == before
+    assert accepted == []
+    assert {state: run_again(database, run) for state, run in runs.items()} == runs
     assert vouchers_of(database) == []
 
 
@@ -208,7 +216,7 @@ def test_no_attempt_succeeds_with_the_login_of_an_operator(site: Site) -> None:
             site.run(attempt.sql.replace(":run", str(run.id)), login="ana")
             accepted.append(name)
         except psycopg.Error as error:
-            assert error.sqlstate in ("23001", "42501"), name  # noqa: PT017
+            assert error.sqlstate in ("23001", "23503", "42501"), name  # noqa: PT017
         ana.close()
         bruno.close()
 
@@ -287,6 +295,11 @@ def test_first_of_two_approvals_is_journalled_and_approves_nothing(database: Dat
     with pytest.raises(RefusedByState, match="cannot be released"), database.transaction() as tx:
         release(tx, run.id, now=PAYDAY)
 
+    for undo in ("first_approved_by = NULL", "first_approved_by = 'x'", "first_approved_at = opens_at"):
+        with pytest.raises(IntegrityError), database.transaction() as tx:
+            tx.connection.execute(text(f"UPDATE run SET {undo}"))
+    with pytest.raises(IntegrityError), database.transaction() as tx:  # nor is the second one the first
+        tx.connection.execute(text(APPROVE.format(by=f"'{tx.operator}'", digest="digest")), {"run": run.id})
     assert (first.level, first.levels, first.complete) == (1, 2, False)
     assert [told["digest"] for told in events(database, "run.first_approved")] == [run.digest]
     assert events(database, "run.approved") == []
@@ -299,6 +312,64 @@ def test_one_approval_is_not_enough_above_the_threshold_whoever_writes_it(databa
         tx.connection.execute(text(APPROVE.format(by=f"'{tx.operator}'", digest="digest")), {"run": run.id})
 
     assert run_again(database, run).state == RunState.PLANNED
+
+
+#: What an approval that is in order else says it binds.
+BINDS = ("approved_digest = digest", "approved_minor = planned_minor", "approved_rate_millionths = rate_millionths")
+
+
+@pytest.mark.parametrize(("said", "instead"), list(zip(BINDS, ("'00'", "planned_minor - 1", "17"), strict=True)))
+def test_approval_that_binds_something_else_is_refused(database: Database, said: str, instead: str) -> None:
+    """By whoever may approve; and a release by an approval that does not fit, however it came about."""
+    programme = a_programme(database, approval="person")
+    families(database, programme, 5, location=TIJUANA)
+    run = a_planned_run(database, programme)
+    as_if_planned_by_another(database, run)
+    other = f"{said.split(' = ', maxsplit=1)[0]} = {instead}"
+    with database.reading() as tx:
+        approve = APPROVE.format(by=f"'{tx.operator}'", digest="digest")
+
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(approve.replace(said, other)), {"run": run.id})
+    with database.transaction() as tx:
+        tx.connection.execute(text(approve), {"run": run.id})
+        with without_guards(tx, "run"):
+            tx.connection.execute(text(f"UPDATE run SET {other}"))
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(RELEASE.format(more="")), {"run": run.id})
+    with pytest.raises(BooksDisagree), database.transaction() as tx:
+        release(tx, run.id, now=PAYDAY)
+
+
+def test_policy_approves_by_no_other_name(database: Database) -> None:
+    programme = a_programme(database)
+    families(database, programme, 5, location=TIJUANA)
+    run = a_planned_run(database, programme)
+
+    with pytest.raises(IntegrityError), database.transaction() as tx:
+        tx.connection.execute(text(POLICY.replace("approved_by = 'policy'", "approved_by = 'bruno'")), {"run": run.id})
+
+
+@pytest.mark.long
+def test_nobody_works_on_a_plan_that_another_has_not_ended(site: Site) -> None:
+    """Otherwise its lines would be of whoever approves it afterwards."""
+    ana = Database(site.url("ana"))
+    programme = a_programme(ana, approval="person")
+    families(ana, programme, 5, location=TIJUANA)
+    run = a_planned_run(ana, programme)
+    site.run(INSERT_RUN.format(columns="", values="", by="'ana'", state="'planned'", digest="''").replace(
+        ":run", str(run.id)), login="ana")  # fmt: skip
+    with ana.reading() as tx:
+        begun = tx.get(Run, Run.digest == "").id
+    line = INSERT_LINE.replace(":run * 10000000 + 900", f"{begun} * 10000000 + 1").replace(":run", str(run.id))
+    batch = INSERT_BATCH.format(state="'planned'").replace(":run", str(begun))
+    end = f"UPDATE run SET digest = '00', lines = 1, planned_minor = 1 WHERE id = {begun}"
+
+    for statement in (line, batch, end):
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            site.run(statement, login="bruno")
+        site.run(statement, login="ana")
+    ana.close()
 
 
 def test_policy_never_approves_what_needs_two_persons(database: Database) -> None:

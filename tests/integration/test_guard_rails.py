@@ -1,10 +1,9 @@
 """What the policy leaves to a person: each rail, and that plain SQL does not get past it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from console.run import app as run_app
@@ -41,11 +40,12 @@ BEFORE = CYCLE.previous()
 Setting = dict[str, int]
 
 
-def set_rails(database: Database, **columns: int) -> None:
+def set_rails(database: Database, programme: Programme, **columns: int) -> None:
     """Whoever planned."""
+    for name, value in columns.items():
+        setattr(programme, name, value)
     with database.transaction() as tx, without_guards(tx, "programme"):
-        if columns:
-            tx.connection.execute(update(Programme).values(**columns))
+        tx.update(programme, ["name", *columns])
 
 
 def refusals(database: Database, run: Run) -> list[str]:
@@ -55,14 +55,14 @@ def refusals(database: Database, run: Run) -> list[str]:
 
 def a_month_before(database: Database, programme: Programme, *, count: int = 10) -> None:
     """Released in Tijuana, of families that have no other month."""
-    families(database, programme, count, location=TIJUANA, first_cycle=BEFORE, cycles=1, prefix="B")
+    families(database, programme, count, location=TIJUANA, first_cycle=BEFORE, cycles=1, prefix=f"B{programme.id}")
     run = a_planned_run(database, programme, cycle=BEFORE)
     with database.transaction() as tx, without_guards(tx, "run"):
         tx.connection.execute(text("UPDATE run SET state = 'completed' WHERE id = :id"), {"id": run.id})
 
 
 def this_month(database: Database, programme: Programme, *, count: int = 10, location: str = TIJUANA) -> Run:
-    families(database, programme, count, location=location, cycles=1)
+    families(database, programme, count, location=location, cycles=1, prefix=f"N{programme.id}")
     return a_planned_run(database, programme, location=location)
 
 
@@ -89,34 +89,30 @@ RAILS: list[tuple[str, Setting, int, int, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("setting", "before", "now", "said"), [row[1:] for row in RAILS], ids=[row[0] for row in RAILS]
-)
-def test_rail_leaves_a_run_to_a_person(
-    database: Database, setting: Setting, before: int, now: int, said: list[str]
-) -> None:
+def test_rail_leaves_a_run_to_a_person(database: Database) -> None:
     """And refuses the statement of whoever forges the policy's approval."""
-    programme = a_programme(database)
-    if before:
-        a_month_before(database, programme, count=before)
-    set_rails(database, **setting)
-    run = this_month(database, programme, count=now)
+    for number, (name, setting, before, now, said) in enumerate(RAILS):
+        programme = a_programme(database, code=f"{number}-rail")
+        if before:
+            a_month_before(database, programme, count=before)
+        set_rails(database, programme, **setting)
+        run = this_month(database, programme, count=now)
 
-    assert refusals(database, run) == [f"approval: {reason}" for reason in said]
-    if said:
-        with pytest.raises(IntegrityError), database.transaction() as tx:
-            tx.connection.execute(text(POLICY), {"run": run.id})
-    with database.transaction() as tx:
-        reason = approve_by_policy(tx, run.id, now=PAYDAY)
-    assert reason == (f"approval: {said[0]}" if said else "")
-    assert run_again(database, run).state == (RunState.PLANNED if said else RunState.APPROVED)
+        assert refusals(database, run) == [f"approval: {reason}" for reason in said], name
+        if said:
+            with pytest.raises(IntegrityError), database.transaction() as tx:
+                tx.connection.execute(text(POLICY), {"run": run.id})
+        with database.transaction() as tx:
+            reason = approve_by_policy(tx, run.id, now=PAYDAY)
+        assert reason == (f"approval: {said[0]}" if said else ""), name
+        assert run_again(database, run).state == (RunState.PLANNED if said else RunState.APPROVED), name
 
 
 def test_parts_of_a_month_count_together(database: Database) -> None:
     """Whoever splits a city over two runs passes no limit by it."""
     programme = a_programme(database)
     first = this_month(database, programme)
-    set_rails(database, policy_location_max_minor=first.planned_minor + 1)
+    set_rails(database, programme, policy_location_max_minor=first.planned_minor + 1)
     with database.transaction() as tx:
         assert approve_by_policy(tx, first.id, now=PAYDAY) == ""
     families(database, programme, 1, location=TIJUANA, cycles=1, prefix="L")
@@ -130,7 +126,7 @@ def test_months_of_all_cities_count_together(database: Database) -> None:
     """What is planned and waits does not: otherwise one large city would stop all others."""
     programme = a_programme(database)
     first, second = this_month(database, programme), this_month(database, programme, location=NOGALES)
-    set_rails(database, policy_cycle_max_minor=first.planned_minor)
+    set_rails(database, programme, policy_cycle_max_minor=first.planned_minor)
 
     assert refusals(database, second) == []
     with database.transaction() as tx:
@@ -145,85 +141,73 @@ def with_rate(database: Database, run: Run, millionths: int) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("rate", "said"),
-    [
-        (17_500_000, []),
-        (19_250_000, []),
-        (19_250_001, ["approval: the rate changed by more than the policy's limit"]),
-        (15_749_999, ["approval: the rate changed by more than the policy's limit"]),
-    ],
-)
-def test_rate_is_compared_with_the_last_one_that_was_used(database: Database, rate: int, said: list[str]) -> None:
+def test_rate_is_compared_with_the_last_one_that_was_used(database: Database) -> None:
     programme = a_programme(database)
     a_month_before(database, programme)
-    set_rails(database, policy_rate_percent=10)
+    set_rails(database, programme, policy_rate_percent=10)
     run = this_month(database, programme)
-    with_rate(database, run, rate)
+    with_rate(database, run, 17_500_000)
     assert refusals(database, run) == ["approval: no rate before to compare with"]
 
     with database.reading() as tx:
-        with_rate(database, tx.get(Run, Run.cycle == str(BEFORE)), 17_500_000)
+        before = tx.get(Run, Run.cycle == str(BEFORE))
+    with_rate(database, before, 17_500_000)
 
-    assert refusals(database, run) == said
+    for rate, within in ((17_500_000, True), (19_250_000, True), (19_250_001, False), (15_749_999, False)):
+        with_rate(database, run, rate)
+        said = [] if within else ["approval: the rate changed by more than the policy's limit"]
+        assert refusals(database, run) == said, rate
 
 
-def enrol(database: Database, folder: Path, count: int, *, prefix: str = "N", first_cycle: Cycle = CYCLE) -> None:
+def enrol(database: Database, folder: Path, count: int, *, programme: Programme, first_cycle: Cycle) -> None:
     """By a file of so many families of Tijuana."""
-    path = folder / f"households-{prefix}.csv"
-    lines = [f"{prefix}{number},{TIJUANA},3,pregnant,{first_cycle},,active" for number in range(count)]
+    path = folder / f"households-{programme.id}.csv"
+    lines = [f"F{programme.id}-{number},{TIJUANA},3,pregnant,{first_cycle},,active" for number in range(count)]
     path.write_text("registration_id,location,members,group,first_cycle,cycles,status\n" + "\n".join(lines) + "\n")
-    load(database, path, programme=None, dry_run=False, show=lambda _: None)
+    load(database, path, programme=programme.code, dry_run=False, show=lambda _: None)
 
 
-@pytest.mark.parametrize(
-    ("count", "first_cycle", "said"),
-    [
-        (5, CYCLE, []),
-        (6, CYCLE, ["approval: a file enrolled more families than the policy's limit"]),
-        (6, BEFORE, []),
-    ],
-    ids=["as many as may be", "one more", "not their first month"],
-)
-def test_file_that_enrols_many_is_looked_at(
-    database: Database, tmp_path: Path, count: int, first_cycle: Cycle, said: list[str]
-) -> None:
-    programme = a_programme(database)
-    enrol(database, tmp_path, count, first_cycle=first_cycle)
-    set_rails(database, policy_file_families_max=5)
+#: How many families a file enrols, since when, and what is said where five may be.
+FILES: list[tuple[int, Cycle, list[str]]] = [
+    (5, CYCLE, []),
+    (6, CYCLE, ["approval: a file enrolled more families than the policy's limit"]),
+    (6, BEFORE, []),
+]
 
-    run = a_planned_run(database, programme)
 
-    assert refusals(database, run) == said
-    with database.reading() as tx:
-        file = tx.get(ImportedFile)
-        assert (file.added, {each.file_id for each in tx.list(Enrolment)}) == (count, {file.id})
+def test_file_that_enrols_many_is_looked_at(database: Database, tmp_path: Path) -> None:
+    """In the first month of its families."""
+    for number, (count, first_cycle, said) in enumerate(FILES):
+        programme = a_programme(database, code=f"{number}-file")
+        enrol(database, tmp_path, count, programme=programme, first_cycle=first_cycle)
+        set_rails(database, programme, policy_file_families_max=5)
+
+        run = a_planned_run(database, programme)
+
+        assert refusals(database, run) == said
+        with database.reading() as tx:
+            file = tx.get(ImportedFile, ImportedFile.programme_id == programme.id)
+            enrolled = tx.list(Enrolment, Enrolment.programme_id == programme.id)
+        assert (file.added, {each.file_id for each in enrolled}) == (count, {file.id})
     with pytest.raises(IntegrityError), database.transaction() as tx:
         tx.connection.execute(text("UPDATE imported_file SET added = 0"))
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {},
-        {"two_approvals_above_minor": 1},
-        {"policy_location_max_minor": 1},
-        {"policy_cycle_max_minor": 1},
-        {"policy_families_percent": 10},
-        {"policy_amount_percent": 10},
-    ],
-)
-def test_forecast_says_approval_where_it_can_know(database: Database, setting: Setting) -> None:
+def test_forecast_says_approval_where_it_can_know(database: Database) -> None:
     """Seven days before the payday, and so seven days in which a person may look."""
     programme = a_programme(database)
     families(database, programme, 10, location=TIJUANA)
-    set_rails(database, **setting)
+    for name in (
+        "", "two_approvals_above_minor", "policy_location_max_minor", "policy_cycle_max_minor",
+        "policy_families_percent", "policy_amount_percent",
+    ):  # fmt: skip
+        with database.reading() as tx:
+            rules = tx.get(Programme)
+            if name:
+                setattr(rules, name, 1)
+            forecast = forecast_slot(tx, rules, location_code=TIJUANA, cycle=CYCLE)
 
-    with database.reading() as tx:
-        rules = tx.get(Programme)
-        forecast = forecast_slot(tx, rules, location_code=TIJUANA, cycle=CYCLE)
-
-    assert forecast.blocked == ("approval" if setting else "")
+        assert forecast.blocked == ("approval" if name else ""), name
 
 
 def test_run_before_a_rail_waits_with_its_reason(installation: Installation) -> None:
@@ -231,7 +215,7 @@ def test_run_before_a_rail_waits_with_its_reason(installation: Installation) -> 
     database = installation.database
     programme = a_programme(database)
     run = this_month(database, programme)
-    set_rails(database, policy_cycle_max_minor=1)
+    set_rails(database, programme, policy_cycle_max_minor=1)
     reason = "approval: the programme's month is above the policy's limit"
     ticker = installation.ticker()
 
@@ -251,8 +235,9 @@ def test_person_is_shown_what_the_policy_would_have_refused(
     database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before asking, and who approved first; and is told who still has to."""
-    run = this_month(database, a_programme(database))
-    set_rails(database, policy_cycle_max_minor=1, two_approvals_above_minor=1)
+    programme = a_programme(database)
+    run = this_month(database, programme)
+    set_rails(database, programme, policy_cycle_max_minor=1, two_approvals_above_minor=1)
     as_if_planned_by_another(database, run)
     redis = "redis://127.0.0.1:1" if database.dialect == "postgresql" else ""
     command_line = CommandLine(
@@ -276,9 +261,14 @@ def test_person_is_shown_what_the_policy_would_have_refused(
 TOML = Path(__file__).parents[2] / "deploy" / "programmes" / "northern-mexico" / "programme.toml"
 
 
-def a_file(tmp_path: Path, change: Callable[[str], str]) -> Path:
+def a_file(tmp_path: Path, changes: dict[str, str]) -> Path:
+    """The sample, with something else in it."""
+    content = TOML.read_text()
+    for old, new in changes.items():
+        assert old in content
+        content = content.replace(old, new)
     path = tmp_path / "programme.toml"
-    path.write_text(change(TOML.read_text()))
+    path.write_text(content)
     return path
 
 
@@ -290,10 +280,7 @@ def test_sample_programme_has_every_rail(database: Database, tmp_path: Path) -> 
     """Three of them as comments: they have nothing to compare with in the first month."""
     import_(
         database,
-        a_file(
-            tmp_path,
-            lambda text: text.replace("# families_p", "families_p").replace("# am", "am").replace("# rate_p", "rate_p"),
-        ),
+        a_file(tmp_path, {f"# {name}_percent": f"{name}_percent" for name in ("families", "amount", "rate")}),
     )
 
     with database.reading() as tx:
@@ -306,12 +293,14 @@ def test_sample_programme_has_every_rail(database: Database, tmp_path: Path) -> 
 
 
 def test_programme_without_rails_means_what_it_meant(database: Database, tmp_path: Path) -> None:
-    new = ("two_above", "families_percent", "amount_percent", "location_max", "cycle_max", "rate_percent",
-           "file_families_max")  # fmt: skip
+    new = (
+        'two_above = "3000000.00"',
+        'location_max = "2500000.00"',
+        'cycle_max = "10000000.00"',
+        "file_families_max = 500",
+    )
 
-    import_(database, a_file(tmp_path, lambda old: "".join(
-        line for line in old.splitlines(keepends=True) if not line.startswith(new)
-    )))  # fmt: skip
+    import_(database, a_file(tmp_path, dict.fromkeys(new, "")))
 
     with database.reading() as tx:
         programme = tx.get(Programme)
@@ -319,24 +308,23 @@ def test_programme_without_rails_means_what_it_meant(database: Database, tmp_pat
     assert [name for name in names if getattr(programme, name) is not None] == ["policy_run_max_minor"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "field"),
-    [
-        ("# families_percent = 25", "families_percent = 1001", "approval.families_percent"),
-        ("# amount_percent = 25", "amount_percent = 2.5", "approval.amount_percent"),
-        ("# rate_percent = 10", "rate_percent = -1", "approval.rate_percent"),
-        ('two_above = "3000000.00"', "two_above = 3000000.00", "approval.two_above"),
-        ('cycle_max = "10000000.00"', 'cycle_max = "much"', "approval.cycle_max"),
-        ("file_families_max = 500", 'file_families_max = "500"', "approval.file_families_max"),
-    ],
-)
-def test_broken_rail_is_refused_by_line_and_field(
-    database: Database, tmp_path: Path, old: str, new: str, field: str
-) -> None:
-    with pytest.raises(BadFile) as caught:
-        import_(database, a_file(tmp_path, lambda text: text.replace(old, new, 1)))
+#: What stands in the file, what instead, and of which field that is told.
+BROKEN = [
+    ("# families_percent = 25", "families_percent = 1001", "families_percent"),
+    ("# amount_percent = 25", "amount_percent = 2.5", "amount_percent"),
+    ("# rate_percent = 10", "rate_percent = -1", "rate_percent"),
+    ('two_above = "3000000.00"', "two_above = 3000000.00", "two_above"),
+    ('cycle_max = "10000000.00"', 'cycle_max = "much"', "cycle_max"),
+    ("file_families_max = 500", 'file_families_max = "500"', "file_families_max"),
+]
 
-    assert (caught.value.field, caught.value.line > 0) == (field, True)
+
+def test_broken_rail_is_refused_by_line_and_field(database: Database, tmp_path: Path) -> None:
+    for old, new, field in BROKEN:
+        with pytest.raises(BadFile) as caught:
+            import_(database, a_file(tmp_path, {old: new}))
+
+        assert (caught.value.field, caught.value.line > 0) == (f"approval.{field}", True)
 
 
 def test_planner_does_not_change_the_rules_that_the_own_plan_waits_for(database: Database, tmp_path: Path) -> None:
@@ -349,9 +337,7 @@ def test_planner_does_not_change_the_rules_that_the_own_plan_waits_for(database:
         programme = tx.get(Programme)
     families(database, programme, 3, location=TIJUANA)
     a_planned_run(database, programme)
-    file = a_file(
-        tmp_path, lambda text: text.replace('run_max = "5000000.00"', 'run_max = "6000000.00"').replace("USD", "MXN")
-    )
+    file = a_file(tmp_path, {'run_max = "5000000.00"': 'run_max = "6000000.00"', "USD": "MXN"})
 
     with pytest.raises(BadFile, match="another operator imports it"):
         import_(database, file)
