@@ -3,7 +3,7 @@
 Real months in real files, and in the database. A head that was kept elsewhere is what a forger cannot give back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -340,6 +340,33 @@ def test_file_that_cannot_be_written_stops_neither_crediting_nor_the_log_and_is_
     failed = [line for line in installation.lines() if line["event"] == "tick.failed"]
     assert {line["step"] for line in failed} == {"heads"}
     assert len(read_heads(path)) == 1
+
+
+class FullOnce(HeadsFile):
+    """On a disk that has room again at the second attempt."""
+
+    full = True
+
+    def append(self, heads: Iterable[ClosedHead]) -> None:
+        """As the file's own, but once."""
+        if self.full:
+            self.full = False
+            raise OSError(28, "No space left on device")
+        HeadsFile.append(self, heads)
+
+
+@FILES_ALONE
+def test_head_for_which_there_was_no_room_is_added_by_the_same_process(
+    installation: Installation, heads: Path, tmp_path: Path
+) -> None:
+    """It must not take for looked at what it could not write."""
+    closed = ClosedHeads(FullOnce(tmp_path / "full"))
+    with pytest.raises(OSError, match="No space left"):
+        closed.keep(installation.database)
+
+    closed.keep(installation.database)
+
+    assert read_heads(tmp_path / "full") == read_heads(heads)
 
 
 @FILES_ALONE
