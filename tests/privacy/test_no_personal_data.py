@@ -213,6 +213,16 @@ def look_around(commands: CommandLine, installation: Installation, runs: list[Ru
         out.add(f"dashboard {view}", repr(show(board, of, now)))
 
 
+def certify(commands: CommandLine, run: str, path: Path, out: Collected) -> None:
+    """What a donor gets of a run, and what the commands say of it; a family's line is keyed."""
+    key = commands.run(app, "certificate", "key").stdout.split()[0]
+    created = commands.run(app, "certificate", "create", run, path)
+    assert created.code == 0, created.error
+    out.outcome("certificate create", created)
+    out.outcome("certificate verify", commands.run(app, "certificate", "verify", path, "--key", key))
+    out.add("certificate", path.read_bytes())
+
+
 def metrics_of(installation: Installation) -> bytes:
     """As a scheduler and its workers expose them."""
     registry = CollectorRegistry()
@@ -268,6 +278,7 @@ def test_nothing_that_comes_out_names_a_family(
     assert exported.code == 0, exported.error
     out.outcome("export", exported)
     installation.ticker().tick()
+    certify(commands, typed, tmp_path / "certificate", out)
 
     out.add("metrics", metrics_of(installation))
     out.add("webhooks", b"\n".join(store.received))
