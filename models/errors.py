@@ -16,6 +16,7 @@ DespensaError              something an operator must act on; carries its exit c
 Messages name the thing, the fact and the next step, and never a personal value.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 #: PostgreSQL's SQLSTATE for a lock that was not to be had in time, or at once.
@@ -88,14 +89,17 @@ class RefusedByState(DespensaError):
 
 
 class FundTooSmall(RefusedByState):
-    """The funds of a programme cannot cover a release. Nothing was reserved."""
+    """The funds that may pay for a run cannot cover its release. Nothing was reserved."""
 
-    def __init__(self, *, run: str, required_minor: int, available_minor: int, currency: str) -> None:
+    def __init__(
+        self, *, run: str, required_minor: int, available_minor: int, currency: str, causes: Sequence[str] = ()
+    ) -> None:
         shortfall = required_minor - available_minor
+        self.why = ", ".join(causes)  #: which fund lacks what: balance, cap, or that a restriction stands in the way
         super().__init__(
             f"run {run} was not released: required {required_minor}, available {available_minor}, "
-            f"shortfall {shortfall} (minor units of {currency})",
-            hint="add money to a fund in funds.csv, then: despensa import funds.csv",
+            f"shortfall {shortfall} (minor units of {currency})" + (f": {self.why}" if causes else ""),
+            hint="add money to a fund in funds.csv, or let one pay for more there; then: despensa import funds.csv",
         )
         self.run = run
         self.required_minor = required_minor

@@ -19,7 +19,9 @@ OWNER = "despensa_owner"
 #: Beside the owner, in the order in which they are shown.
 ROLES = ("despensa_enrol", "despensa_plan", "despensa_approve", "despensa_work", "despensa_read")
 #: Tables that say something of a family, or of a group of few. Every role reads the others.
-FAMILIES = frozenset({"household", "enrolment", "enrolment_conflict", "imported_file", "run_group"})
+FAMILIES = frozenset({
+    "household", "enrolment", "enrolment_conflict", "imported_file", "run_group", "batch_group", "fund_group",
+})  # fmt: skip
 
 #: What an approval is: of its columns one role alone writes all.
 _APPROVAL = "approval, approved_by, approved_at, approved_digest, approved_minor, approved_rate_millionths"
@@ -45,6 +47,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "work": "insert, update(state, attempts, token, lease_until, stamped_at, next_attempt_at, given_back_at, "
         "last_error, credited, credited_minor, credited_at)",
     },
+    # With a batch's lines it says in which group a family may be: for who plans and releases alone.
+    "batch_group": {"plan": "select, insert", "approve": "select"},
     "cases": {
         "plan": "insert, update(state, next_attempt_at, closed_at, outcome, closed_by)",
         "approve": "update(state, closed_at, outcome, closed_by, evidence)",
@@ -69,11 +73,11 @@ RIGHTS: dict[str, dict[str, str]] = {
     "expected_slot": {"plan": "insert"},
     "fund": {
         "plan": "update(balance_minor)",
-        "approve": "insert, update(donor, position, balance_minor, cycle_max_minor)",
+        "approve": "insert, update(donor, position, balance_minor, cycle_max_minor, rules_after_id)",
         # What a line that was stopped had reserved.
         "work": "update(balance_minor)",
     },
-    "fund_group": {"approve": "insert, delete"},
+    "fund_group": {"enrol": "select", "plan": "select", "approve": "select, insert, delete"},
     "fund_location": {"approve": "insert, delete"},
     "household": {
         "enrol": "select, insert, update(location_code, members, group_code)",

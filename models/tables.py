@@ -114,6 +114,8 @@ class Programme(Table, table=True):
     policy_cycle_max_minor: int | None = big(default=None)  #: of the programme's month
     policy_rate_percent: int | None = big(default=None)  #: up or down, on the last month's rate
     policy_file_families_max: int | None = big(default=None)  #: families that one file may enrol
+    cycle_max_minor: int | None = big(default=None)  #: all funds together reserve no more of a cycle; None: no cap
+    rules_after_id: int = big(default=0)  #: the newest transfer when that cap was last changed: it binds those after
 
 
 class Issuer(Table, table=True):
@@ -194,6 +196,26 @@ class Fund(Table, table=True):
     currency: str = text()
     position: int = integer()  #: releases draw on the lowest first
     balance_minor: int = big()  #: free money; changed only by models.books
+    cycle_max_minor: int | None = big(default=None)  #: what it reserves of a cycle at most; None: no cap
+    rules_after_id: int = big(default=0)  #: the newest transfer when its cap or restrictions were last changed
+
+
+class FundLocation(Table, table=True):
+    """A location that a fund may pay for; a fund without a row may pay for every one. Set by `despensa import`."""
+
+    __tablename__ = "fund_location"
+    __table_args__ = _table()
+    fund_id: int = big(references="fund.id", key=True)
+    location_code: str = text(references="location.code", key=True)
+
+
+class FundGroup(Table, table=True):
+    """A group that a fund may pay for; a fund without a row may pay for every one. Set by `despensa import`."""
+
+    __tablename__ = "fund_group"
+    __table_args__ = _table()
+    fund_id: int = big(references="fund.id", key=True)
+    group_code: str = text(key=True)
 
 
 class ExchangeRate(Table, table=True):
@@ -439,6 +461,19 @@ class Batch(Table, table=True):
     credited: int | None = integer(default=None)  #: vouchers it inserted; write-once
     credited_minor: int | None = big(default=None)
     credited_at: datetime | None = instant(default=None)
+
+
+class BatchGroup(Table, table=True):
+    """A group of which a batch may hold families, frozen at plan: of those that the same funds may pay for.
+
+    A batch without a row may hold families of every group: it was planned where no fund was kept for some of them.
+    Set by scheduler.plan; never updated, and deleted by the database, with its batch.
+    """
+
+    __tablename__ = "batch_group"
+    __table_args__ = _table()
+    batch_id: int = big(references="batch.id", key=True)
+    group_code: str = text(key=True)
 
 
 class Voucher(Table, table=True):

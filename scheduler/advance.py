@@ -39,7 +39,7 @@ def advance(database: Database, run_id: int, *, now: datetime) -> bool:
             release(tx, run_id, now=now)
     except FundTooSmall as error:
         with database.transaction() as tx:
-            block(tx, tx.get(Run, Run.id == run_id), "funds", error=error)
+            block(tx, tx.get(Run, Run.id == run_id), f"funds: {error.why}", error=error)
         raise
     except BooksDisagree:
         with database.transaction() as tx:

@@ -8,6 +8,7 @@ from models.calendar import Cycle, Payday, Place, Slot, is_late, is_open, slots_
 from models.columns import instant_text
 from models.errors import UnknownZone
 from models.events import SlotExpected
+from models.funds import list_sources
 from models.journal import append
 from models.money import TransferValue, amounts_by_members
 from models.states import Approval
@@ -40,11 +41,11 @@ ENTITLED = """h.location_code = :location_code AND e.household_id = h.id AND e.p
                   WHERE d.programme_id = :programme_id AND d.household_id = h.id AND d.cycle = :cycle)"""
 
 COUNT_ENTITLED = Query(f"""
--- count_entitled: entitled families of a slot without a line, by members; at most 40 rows
-SELECT h.members, COUNT(*) AS families
+-- count_entitled: entitled families of a slot without a line, by group and members; at most 200 rows
+SELECT h.group_code, h.members, COUNT(*) AS families
 FROM household h CROSS JOIN enrolment e
 WHERE {ENTITLED}
-GROUP BY h.members
+GROUP BY h.group_code, h.members ORDER BY h.group_code
 """)  # noqa: S608  # of constants, of no input
 
 EXISTS_ENTITLED = Query(f"""
@@ -54,11 +55,6 @@ FROM household h CROSS JOIN enrolment e
 WHERE {ENTITLED}
 LIMIT 1
 """)  # noqa: S608  # of constants, of no input
-
-SUM_FUNDS = Query("""
--- sum_funds: a programme's free money
-SELECT COALESCE(SUM(balance_minor), 0) FROM fund WHERE programme_id = :programme_id
-""")
 
 SUM_CYCLE = Query("""
 -- sum_cycle: what the runs of a slot came to
@@ -167,8 +163,12 @@ def forecast_slot(tx: Tx, programme: Programme, *, location_code: str, cycle: Cy
     if rate is None and programme.currency != programme.value_currency:
         return Forecast(families, 0, "rate")
     amounts = slot_amounts(programme, rate)
-    amount_minor = sum(amounts[row.members] * row.families for row in rows)
-    if amount_minor > tx.scalar(SUM_FUNDS, programme_id=programme.id):
+    by_group: dict[str, int] = {}
+    for row in rows:
+        by_group[row.group_code] = by_group.get(row.group_code, 0) + amounts[row.members] * row.families
+    amount_minor = sum(by_group.values())
+    sources = list_sources(tx, programme, cycle=str(cycle)).at(location_code)
+    if sources.pour(sources.wanted(by_group)) < amount_minor:
         return Forecast(families, amount_minor, "funds")
     needs_person = _needs_person(
         tx, programme, families=families, amount_minor=amount_minor, location_code=location_code, cycle=cycle

@@ -1,9 +1,13 @@
 """Planning: one statement freezes the lines of a run, one more its batches.
 
+Where some funds may pay for some groups alone, a batch holds families of one class: of groups that the same funds may
+pay for. Then lines are ordered by class, and batches end where a class does.
+
 The unique key of `disbursement` over programme, household and cycle decides whose line it is: the first plan to
 insert it owns it, wherever the family is later. Planning again finds only the families that came since.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
@@ -13,11 +17,13 @@ from models.calendar import Cycle, Payday, Slot, is_late, opens_at, zone
 from models.columns import instant_text
 from models.errors import LOCK_NOT_AVAILABLE, DespensaError, Misconfigured, RefusedByState
 from models.events import RunPlanned
+from models.funds import list_sources
 from models.journal import append
 from models.lost import refuse_while_lost
 from models.runs import of_run
 from models.storage import Query, Tx, describe
-from models.tables import LINES_PER_RUN, ExchangeRate, Fund, Issuer, Location, Programme, ProgrammeLocation, Run
+from models.tables import LINES_PER_RUN, ExchangeRate, Issuer, Location, Programme, ProgrammeLocation, Run
+from scheduler.batches import CLASS, DIGEST_BATCHES, insert_batches, places_of
 from scheduler.due import ENTITLED, EXISTS_RUN, find_rate, has_families, slot_amounts
 
 #: At most one new part of a run a day, so that a trickle of late imports does not become a trickle of runs.
@@ -80,47 +86,15 @@ JOIN run_amount a ON a.run_id = :run_id AND a.members = h.members
 WHERE {ENTITLED}
 """)  # noqa: S608  # of constants, of no input
 
-INSERT_BATCHES = Query(
-    """
--- insert_batches: contiguous ranges of the run's lines, each with the digest of its lines
-INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
-SELECT :run_id, MIN(id), MAX(id), COUNT(*), SUM(amount_minor),
-       encode(sha256(convert_to(string_agg(id || ':' || household_id || ':' || amount_minor, chr(10) ORDER BY id),
-                                'UTF8')), 'hex'),
-       'planned', 0, ''
-FROM disbursement WHERE id BETWEEN :first_id AND :last_id
-GROUP BY (id - :first_id) / :batch_lines ORDER BY MIN(id)
-""",
-    sqlite="""
--- insert_batches: contiguous ranges of the run's lines, each with the digest of its lines
-INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
-SELECT :run_id, MIN(id), MAX(id), COUNT(*), SUM(amount_minor), digest_lines(id, household_id, amount_minor),
-       'planned', 0, ''
-FROM disbursement WHERE id BETWEEN :first_id AND :last_id
-GROUP BY (id - :first_id) / :batch_lines ORDER BY MIN(id)
-""",
-)
-
-#: The digest of a run over those of its batches; SQLite has it as an aggregate (models.storage).
-_OVER_BATCHES = "encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex')"
-
-DIGEST_LINES = Query(
-    f"""
--- digest_lines: the digest of a run, from its rows as they are now
-SELECT {_OVER_BATCHES}
-FROM (SELECT MIN(id) AS first_id,
-             encode(sha256(convert_to(
-                 string_agg(id || ':' || household_id || ':' || amount_minor, chr(10) ORDER BY id), 'UTF8')), 'hex')
-             AS digest
-      FROM disbursement WHERE id BETWEEN :first_id AND :last_id GROUP BY (id - :first_id) / :batch_lines) batches
-""",  # noqa: S608  # of constants, of no input
-    sqlite="""
--- digest_lines: the digest of a run, from its rows as they are now
-SELECT digest_batches(first_id, digest)
-FROM (SELECT MIN(id) AS first_id, digest_lines(id, household_id, amount_minor) AS digest
-      FROM disbursement WHERE id BETWEEN :first_id AND :last_id GROUP BY (id - :first_id) / :batch_lines) batches
-""",
-)
+INSERT_LINES_BY_CLASS = Query(f"""
+-- insert_lines_by_class: as insert_lines, and families of one class have numbers in a row
+INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
+SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY {CLASS}, h.id), e.programme_id, h.id, CAST(:cycle AS TEXT),
+       a.amount_minor
+FROM household h CROSS JOIN enrolment e
+JOIN run_amount a ON a.run_id = :run_id AND a.members = h.members
+WHERE {ENTITLED}
+""")  # noqa: S608  # of constants, of no input
 
 INSERT_GROUPS = Query("""
 -- insert_groups: families and amount per group, frozen for reports
@@ -141,17 +115,6 @@ SELECT COUNT(*) AS batches, CAST(COALESCE(SUM(lines), 0) AS BIGINT) AS lines,
        CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amount_minor
 FROM batch WHERE run_id = :run_id
 """)
-
-DIGEST_BATCHES = Query(
-    f"""
--- digest_batches: the digest of a plan, from the digests that its batches have
-SELECT {_OVER_BATCHES} FROM batch WHERE run_id = :run_id
-""",  # noqa: S608  # of constants, of no input
-    sqlite="""
--- digest_batches: the digest of a plan, from the digests that its batches have
-SELECT digest_batches(first_id, digest) FROM batch WHERE run_id = :run_id
-""",
-)
 
 COUNT_HELD_ELSEWHERE = Query("""
 -- count_held_elsewhere: entitled families of the location whose line of this cycle is in a run of another place. Joined
@@ -226,12 +189,14 @@ def plan_slot(
     rate = _get_rate(tx, programme, cycle)
     if tx.find(Issuer, Issuer.programme_id == programme.id) is not None:
         batch_lines = min(batch_lines, ISSUER_BATCH_LINES)
-    if len(tx.list(Fund, Fund.programme_id == programme.id, limit=2)) > 1:
+    sources = list_sources(tx, programme, cycle=str(cycle)).at(location_code)
+    if len(sources.funds) > 1:
         batch_lines = min(batch_lines, FUNDS_BATCH_LINES)
     run_id = _claim(tx, programme, slot, part=part, rate=rate, now=now, batch_lines=batch_lines)
     if run_id is None:
         return Planned(tx.get(Run, *_is_part(slot, part)), created=False, held_elsewhere=_held_elsewhere(tx, slot))
-    return _freeze(tx, slot, run_id, amounts=slot_amounts(programme, rate), batch_lines=batch_lines)
+    amounts = slot_amounts(programme, rate)
+    return _freeze(tx, slot, run_id, amounts=amounts, batch_lines=batch_lines, classes=sources.classes())
 
 
 def get_slot(tx: Tx, programme: Programme, *, location_code: str, cycle: Cycle) -> Slot:
@@ -265,21 +230,19 @@ def line_range(run_id: int) -> tuple[int, int]:
     return run_id * LINES_PER_RUN + 1, (run_id + 1) * LINES_PER_RUN - 1
 
 
-def digest_of_lines(tx: Tx, run: Run) -> str:
-    """The digest of a run's lines, from the rows as they are now."""
-    first_id, last_id = line_range(run.id)
-    return str(tx.scalar(DIGEST_LINES, first_id=first_id, last_id=last_id, batch_lines=run.batch_lines_max))
-
-
-def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_lines: int) -> Planned:
+def _freeze(
+    tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_lines: int, classes: Sequence[frozenset[str]]
+) -> Planned:
     first_id, last_id = line_range(run_id)
-    span: dict[str, object] = {"first_id": first_id, "last_id": last_id}
     tx.execute_many(
         INSERT_AMOUNTS,
         [{"run_id": run_id, "members": members, "amount_minor": amount} for members, amount in amounts.items()],
     )
     try:
-        tx.execute(INSERT_LINES, run_id=run_id, first_id=first_id, **_key(slot))
+        if classes:
+            tx.execute(INSERT_LINES_BY_CLASS, run_id=run_id, first_id=first_id, **_key(slot), **places_of(classes))
+        else:
+            tx.execute(INSERT_LINES, run_id=run_id, first_id=first_id, **_key(slot))
     except IntegrityError as error:
         if describe(error)[0] != LINE_KEY:
             raise
@@ -289,8 +252,8 @@ def _freeze(tx: Tx, slot: Slot, run_id: int, *, amounts: dict[int, int], batch_l
         ) from None
     if _counts_anew(int(tx.scalar(COUNT_RUNS_OF_CYCLE, programme_id=slot.programme_id, cycle=str(slot.cycle)))):
         tx.refresh_statistics("disbursement")
-    tx.execute(INSERT_BATCHES, run_id=run_id, batch_lines=batch_lines, **span)
-    tx.execute(INSERT_GROUPS, run_id=run_id, **span)
+    insert_batches(tx, run_id, first_id=first_id, last_id=last_id, batch_lines=batch_lines, classes=classes)
+    tx.execute(INSERT_GROUPS, run_id=run_id, first_id=first_id, last_id=last_id)
     sums = tx.one(SUM_BATCHES, run_id=run_id)
     if sums.lines == 0:
         raise NothingToPlan(f"every family of {slot.location_code} has its line of {slot.cycle} in another run")

@@ -3,17 +3,10 @@
 from dataclasses import dataclass
 
 from models.calendar import Cycle
+from models.funds import Source, Sources, list_sources
 from models.storage import Query, Tx
 from models.tables import Location, Programme, ProgrammeLocation
-from scheduler.due import ENTITLED, SUM_CYCLE, SUM_FUNDS, find_rate, slot_amounts
-
-COUNT_BY_GROUP = Query(f"""
--- count_by_group: entitled families of a slot without a line, by group and members; at most 200 rows
-SELECT h.group_code, h.members, COUNT(*) AS families
-FROM household h CROSS JOIN enrolment e
-WHERE {ENTITLED}
-GROUP BY h.group_code, h.members ORDER BY h.group_code
-""")  # noqa: S608  # of constants, of no input
+from scheduler.due import COUNT_ENTITLED, SUM_CYCLE, find_rate, slot_amounts
 
 COUNT_LEFT_OUT = Query("""
 -- count_left_out: families enrolled in a location that a plan of this cycle would not include, by reason
@@ -71,7 +64,7 @@ class Preview:
     cycle: str
     currency: str
     rate_millionths: int | None
-    fund_available_minor: int
+    fund_available_minor: int  #: of the funds that may pay for any of these locations, within their caps
     locations: list[LocationPreview]
     groups: list[GroupPreview]
     left_out: list[LeftOut]
@@ -86,6 +79,9 @@ def preview(tx: Tx, programme: Programme, *, cycle: Cycle, location_code: str = 
     locations: list[LocationPreview] = []
     groups: list[GroupPreview] = []
     left_out: list[LeftOut] = []
+    sources = list_sources(tx, programme, cycle=str(cycle))
+    payers: dict[int, Source] = {}
+    poured_minor = 0
     for place in tx.list(ProgrammeLocation, ProgrammeLocation.programme_id == programme.id):
         if place.first_cycle > str(cycle) or location_code not in ("", place.location_code):
             continue
@@ -94,9 +90,12 @@ def preview(tx: Tx, programme: Programme, *, cycle: Cycle, location_code: str = 
         groups += of_location
         locations.append(_location(tx, programme, location, of_location, cycle=cycle))
         left_out.append(_left_out(tx, programme, location, cycle=cycle))
-    available_minor = int(tx.scalar(SUM_FUNDS, programme_id=programme.id))
+        here = sources.at(location.code)
+        payers |= {fund.fund_id: fund for fund in here.funds}
+        poured_minor += here.pour(here.wanted({group.group: group.amount_minor for group in of_location}))
     total_minor = sum(each.amount_minor for each in locations)
-    blocked = "rate" if rate_missing else "funds" if total_minor > available_minor else ""
+    available_minor = poured_minor + Sources(list(payers.values()), sources.left).left_minor
+    blocked = "rate" if rate_missing else "funds" if total_minor > poured_minor else ""
     rate_millionths = rate.rate_millionths if rate else None
     return Preview(
         str(cycle), programme.currency, rate_millionths, available_minor, locations, groups, left_out, blocked
@@ -107,7 +106,7 @@ def _groups(
     tx: Tx, programme: Programme, location: Location, *, cycle: Cycle, amounts: dict[int, int]
 ) -> list[GroupPreview]:
     sums: dict[str, tuple[int, int]] = {}
-    rows = tx.all(COUNT_BY_GROUP, programme_id=programme.id, location_code=location.code, cycle=str(cycle))
+    rows = tx.all(COUNT_ENTITLED, programme_id=programme.id, location_code=location.code, cycle=str(cycle))
     for row in rows:
         families, amount_minor = sums.get(row.group_code, (0, 0))
         more_minor = amounts.get(row.members, 0) * row.families

@@ -1,6 +1,7 @@
 """A person's exit from a lost run: what was handed over is entered again, or nothing was and all is planned anew."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 import orjson
@@ -10,6 +11,7 @@ from models.calendar import Cycle, zone
 from models.columns import instant_text
 from models.errors import BooksDisagree, RefusedByState, RefusedInput
 from models.events import BatchCredited, RunDisowned, RunPlanned, RunRecovered
+from models.funds import Sources, Wanted, list_sources
 from models.handed_over import Files, HandedOver
 from models.journal import append
 from models.lost import list_told
@@ -18,10 +20,11 @@ from models.states import Approval, BatchState
 from models.storage import Query, Tx
 from models.tables import Batch, Issuer, Location, LostRun, Programme, Run, run_code
 from scheduler.approve import approve
+from scheduler.batches import digest_of_lines, insert_groups
 from scheduler.close import complete
 from scheduler.due import find_rate
-from scheduler.plan import INSERT_GROUPS, SET_PLAN, digest_of_lines, get_slot, line_range
-from scheduler.release import list_funds, reserve, share_batches
+from scheduler.plan import INSERT_GROUPS, SET_PLAN, get_slot, line_range
+from scheduler.release import reserve
 
 EVIDENCE_MAX = 200
 #: As whose plan a recovered run goes: not that of the person who enters it, and so approves it.
@@ -34,12 +37,12 @@ CHUNK = 10_000
 FIND_FAMILIES = Query(
     """
 -- find_families: by their registrations; bounded by the list
-SELECT h.id, h.registration_id FROM household h
+SELECT h.id, h.registration_id, h.group_code FROM household h
 WHERE h.registration_id IN (SELECT value FROM json_array_elements_text(CAST(:registrations AS JSON)) AS r (value))
 """,
     sqlite="""
 -- find_families: by their registrations; bounded by the list
-SELECT h.id, h.registration_id FROM household h
+SELECT h.id, h.registration_id, h.group_code FROM household h
 WHERE h.registration_id IN (SELECT value FROM json_each(:registrations))
 """,
 )
@@ -79,6 +82,14 @@ UPDATE batch SET state = 'done', attempts = 1, credited = lines, credited_minor 
                  credited_at = :credited_at
 WHERE id = :batch_id AND state = 'open'
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Of a hand-over file."""
+
+    id: int
+    groups: frozenset[str]  #: that the same funds may pay for as its own; empty where all groups are one
 
 
 def get_digests(tx: Tx, lost: LostRun) -> list[str]:
@@ -122,9 +133,11 @@ def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
     lost = _lock(tx, run_id, disowned_too=True)
     _require_sums(tx, lost, files, evidence=evidence)
     programme = tx.get(Programme, Programme.id == lost.programme_id)
-    families = _find_families(tx, files.vouchers)
-    _refuse_other_lines(tx, lost, list(families.values()))
-    run = _enter(tx, lost, programme, files, families)
+    sources = list_sources(tx, programme, cycle=lost.cycle, lock=True).at(lost.location_code)
+    families = _find_families(tx, files.vouchers, classes=sources.classes())
+    _refuse_other_lines(tx, lost, [family.id for family in families.values()])
+    batch_lines = _choose_batch_lines(sources, files.vouchers, families)
+    run = _enter(tx, lost, programme, files, families, batch_lines=batch_lines)
     _decide(tx, lost, outcome="handed_over", evidence=evidence or " ".join(files.digests)[:EVIDENCE_MAX])
     append(
         tx,
@@ -133,7 +146,7 @@ def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
             files=len(files.digests), operator=tx.operator,
         ),
     )  # fmt: skip
-    batches = _plan(tx, run, files.vouchers, amount_minor=files.amount_minor)
+    batches = _plan(tx, run, files.vouchers, families, amount_minor=files.amount_minor)
     reserve(tx, tx.get(Run, Run.id == run.id))
     for batch, vouchers in batches:
         _credit(tx, run, batch, vouchers)
@@ -179,13 +192,14 @@ def _require_sums(tx: Tx, lost: LostRun, files: Files, *, evidence: str) -> None
         )
 
 
-def _find_families(tx: Tx, vouchers: Sequence[HandedOver]) -> dict[str, int]:
-    """Ids by registration."""
-    families: dict[str, int] = {}
+def _find_families(tx: Tx, vouchers: Sequence[HandedOver], *, classes: Sequence[frozenset[str]]) -> dict[str, _Family]:
+    """By registration."""
+    class_of = {group: groups for groups in classes for group in groups}
+    families: dict[str, _Family] = {}
     for start in range(0, len(vouchers), CHUNK):
         wanted = [voucher.registration_id for voucher in vouchers[start : start + CHUNK]]
         for row in tx.all(FIND_FAMILIES, registrations=orjson.dumps(wanted).decode()):
-            families[row.registration_id] = int(row.id)
+            families[row.registration_id] = _Family(int(row.id), class_of.get(row.group_code, frozenset()))
     missing = len(vouchers) - len(families)
     if missing:
         raise RefusedByState(
@@ -209,7 +223,9 @@ def _refuse_other_lines(tx: Tx, lost: LostRun, families: Sequence[int]) -> None:
             )
 
 
-def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: dict[str, int]) -> Run:
+def _enter(
+    tx: Tx, lost: LostRun, programme: Programme, files: Files, families: dict[str, _Family], *, batch_lines: int
+) -> Run:
     """The run's row and its lines, as a plan that is not ended."""
     slot = get_slot(tx, programme, location_code=lost.location_code, cycle=Cycle.parse(lost.cycle))
     known = tx.find(
@@ -221,7 +237,6 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
             f"there is another run {run_code(known)}, which is {known.state}", hint="despensa run list"
         )
     rate = find_rate(tx, programme, slot.cycle)
-    batch_lines = _choose_batch_lines(tx, lost, files.vouchers)
     run = tx.add(
         Run(
             id=lost.run_id, programme_id=lost.programme_id, location_code=lost.location_code, cycle=lost.cycle,
@@ -237,7 +252,7 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
         [
             {
                 "id": voucher.voucher_id, "programme_id": lost.programme_id,
-                "household_id": families[voucher.registration_id], "cycle": lost.cycle,
+                "household_id": families[voucher.registration_id].id, "cycle": lost.cycle,
                 "amount_minor": voucher.amount_minor,
             }
             for voucher in files.vouchers
@@ -249,10 +264,12 @@ def _enter(tx: Tx, lost: LostRun, programme: Programme, files: Files, families: 
 
 
 def _plan(
-    tx: Tx, run: Run, vouchers: Sequence[HandedOver], *, amount_minor: int
+    tx: Tx, run: Run, vouchers: Sequence[HandedOver], families: dict[str, _Family], *, amount_minor: int
 ) -> list[tuple[Batch, Sequence[HandedOver]]]:
-    """The run's batches, each of vouchers of one day; its plan ends with them, and whoever enters it approves it."""
-    parts = list(_of_one_day(vouchers, batch_lines=run.batch_lines_max))
+    """The run's batches, each of vouchers of one day and of families of one class; its plan ends with them, and whoever
+    enters it approves it.
+    """
+    parts = list(_parts(vouchers, families, batch_lines=run.batch_lines_max))
     batches = tx.add_all(
         [
             Batch(
@@ -262,6 +279,9 @@ def _plan(
             for part in parts
         ]
     )  # fmt: skip
+    for batch, part in zip(batches, parts, strict=True):
+        groups = families[part[0].registration_id].groups
+        insert_groups(tx, run.id, groups, first_id=batch.first_id, last_id=batch.last_id)
     digest = digest_of_lines(tx, run)
     tx.execute(SET_PLAN, run_id=run.id, lines=len(vouchers), planned_minor=amount_minor, digest=digest)
     run = tx.get(Run, Run.id == run.id)
@@ -279,26 +299,35 @@ def _plan(
     return list(zip(batches, parts, strict=True))
 
 
-def _choose_batch_lines(tx: Tx, lost: LostRun, vouchers: Sequence[HandedOver]) -> int:
+def _choose_batch_lines(
+    sources: Sources, vouchers: Sequence[HandedOver], families: dict[str, _Family]
+) -> int:  # fmt: skip
     """The largest batches that fit into the funds; whether the smallest do, releasing says."""
-    funds = list_funds(tx, lost.programme_id, currency=lost.currency)
     for batch_lines in BATCH_LINES:
-        parts = enumerate(_of_one_day(vouchers, batch_lines=batch_lines))
-        batches = [(place, sum(voucher.amount_minor for voucher in part)) for place, part in parts]
-        shares = share_batches(batches, [(fund.id, fund.balance_minor) for fund in funds])
-        if sum(share.batches for share in shares) == len(batches):
+        wanted = [
+            Wanted(place, sum(voucher.amount_minor for voucher in part), families[part[0].registration_id].groups)
+            for place, part in enumerate(_parts(vouchers, families, batch_lines=batch_lines))
+        ]
+        if sources.would_pay(wanted):
             break
     return batch_lines
 
 
-def _of_one_day(vouchers: Sequence[HandedOver], *, batch_lines: int) -> Iterator[Sequence[HandedOver]]:
-    """Unbroken stretches with one last day, none longer than a batch: a batch is credited at one instant."""
+def _parts(
+    vouchers: Sequence[HandedOver], families: dict[str, _Family], *, batch_lines: int
+) -> Iterator[Sequence[HandedOver]]:
+    """Unbroken stretches, none longer than a batch: of one last day, since a batch is credited at one instant, and of
+    families of one class.
+    """
     start = 0
     for place in range(1, len(vouchers) + 1):
-        over = place == len(vouchers) or vouchers[place].valid_until != vouchers[start].valid_until
-        if over or place - start == batch_lines:
-            yield vouchers[start:place]
-            start = place
+        if place < len(vouchers) and place - start < batch_lines:
+            now, first = vouchers[place], vouchers[start]
+            groups = (families[now.registration_id].groups, families[first.registration_id].groups)
+            if now.valid_until == first.valid_until and groups[0] == groups[1]:
+                continue
+        yield vouchers[start:place]
+        start = place
 
 
 def _credit(tx: Tx, run: Run, planned: Batch, vouchers: Sequence[HandedOver]) -> None:

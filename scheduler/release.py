@@ -1,29 +1,34 @@
 """Release: one transaction reserves a run's total, fund → run reserve, and opens its batches.
 
-Each batch draws on exactly one fund, fixed here, so that every voucher is one donor's.
+Each batch draws on exactly one fund, fixed here for good, so that every voucher is one donor's. It is the first fund,
+by position, that may pay for the batch's location and groups, and that can still pay all of it (models.funds).
 """
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from models import books
 from models.columns import instant_text
 from models.errors import BooksDisagree, FundTooSmall, RefusedByState
 from models.events import RunReleased
+from models.funds import Share, Wanted, list_sources
 from models.journal import append
 from models.lost import HALTED, is_halted, refuse_while_lost
 from models.runs import lock_run, of_run
 from models.states import RunState
 from models.storage import Query, Tx
-from models.tables import Fund, Run, run_code
+from models.tables import Programme, Run, run_code
+from scheduler.batches import digest_of_lines
 from scheduler.pause import pause
-from scheduler.plan import digest_of_lines, line_range
+from scheduler.plan import line_range
 
 LIST_PLANNED_BATCHES = Query("""
 -- list_planned_batches: a run's batches in order; bounded by the run's lines over its batch size
 SELECT id, amount_minor FROM batch WHERE run_id = :run_id AND state = 'planned' ORDER BY first_id
+""")
+
+LIST_GROUPS_OF_BATCHES = Query("""
+-- list_groups_of_batches: of a run's batches that hold families of some groups alone; bounded by batches and groups
+SELECT g.batch_id, g.group_code FROM batch b JOIN batch_group g ON g.batch_id = b.id WHERE b.run_id = :run_id
 """)
 
 OPEN_BATCHES = Query("""
@@ -44,17 +49,6 @@ SELECT COUNT(*) AS lines, CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS amou
        COALESCE(SUM(CASE WHEN programme_id <> :programme_id OR cycle <> :cycle THEN 1 ELSE 0 END), 0) AS strays
 FROM disbursement WHERE id BETWEEN :first_id AND :last_id
 """)
-
-
-@dataclass(slots=True)
-class Share:
-    """A contiguous range of batches that one fund pays."""
-
-    fund_id: int
-    amount_minor: int
-    first_batch: int
-    last_batch: int
-    batches: int
 
 
 def release(tx: Tx, run_id: int, *, now: datetime) -> Run:
@@ -81,11 +75,13 @@ def reserve(tx: Tx, run: Run) -> None:
     shares = _share(tx, run)
     if sum(share.amount_minor for share in shares) != run.planned_minor:
         raise _not_as_approved(run, "batches do not come to what was")
+    for fund_id in dict.fromkeys(share.fund_id for share in shares):
+        amount_minor = sum(share.amount_minor for share in shares if share.fund_id == fund_id)
+        books.reserve(tx, fund_id=fund_id, run_id=run.id, amount_minor=amount_minor, currency=run.currency)
     for share in shares:
-        books.reserve(tx, fund_id=share.fund_id, run_id=run.id, amount_minor=share.amount_minor, currency=run.currency)
         tx.execute(
             OPEN_BATCHES, run_id=run.id, fund_id=share.fund_id, now=tx.now,
-            first_batch=share.first_batch, last_batch=share.last_batch,
+            first_batch=share.first_id, last_batch=share.last_id,
         )  # fmt: skip
     if tx.execute(SET_RELEASED, run_id=run.id, now=tx.now, released_by=tx.operator) != 1:
         raise RefusedByState(f"run {run_code(run)} changed while it was being released", hint="repeat the command")
@@ -93,7 +89,7 @@ def reserve(tx: Tx, run: Run) -> None:
         tx,
         RunReleased(
             **of_run(tx, run), planned=run.lines, planned_minor=run.planned_minor, currency=run.currency,
-            batches=sum(share.batches for share in shares), operator=tx.operator,
+            batches=sum(share.count for share in shares), operator=tx.operator,
         ),
     )  # fmt: skip
 
@@ -119,46 +115,32 @@ def _not_as_approved(run: Run, what: str) -> BooksDisagree:
 
 
 def _share(tx: Tx, run: Run) -> list[Share]:
-    """Which fund pays which batches: the first fund as far as it reaches, then the next."""
-    funds = list_funds(tx, run.programme_id, currency=run.currency)
-    batches = [(int(row.id), int(row.amount_minor)) for row in tx.all(LIST_PLANNED_BATCHES, run_id=run.id)]
-    shares = share_batches(batches, [(fund.id, fund.balance_minor) for fund in funds])
-    if sum(share.batches for share in shares) < len(batches):
-        free_minor = sum(fund.balance_minor for fund in funds)
+    """Which fund pays which batches. Raises FundTooSmall, and says what stands in the way."""
+    programme = tx.get(Programme, Programme.id == run.programme_id)
+    wanted = list_wanted(tx, run)
+    sources = list_sources(tx, programme, cycle=run.cycle, lock=True).at(run.location_code)
+    shares, unpaid = sources.share(wanted)
+    if unpaid:
+        causes = sources.causes(unpaid)
         # Funds that together would do may each be too small for a whole batch: then what they can cover counts.
+        poured_minor = list_sources(tx, programme, cycle=run.cycle).at(run.location_code).pour(wanted)
         covered_minor = sum(share.amount_minor for share in shares)
         raise FundTooSmall(
             run=run_code(run),
             required_minor=run.planned_minor,
-            available_minor=free_minor if free_minor < run.planned_minor else covered_minor,
+            available_minor=poured_minor if poured_minor < run.planned_minor else covered_minor,
             currency=run.currency,
+            causes=causes,
         )
     return shares
 
 
-def list_funds(tx: Tx, programme_id: int, *, currency: str) -> list[Fund]:
-    """A programme's funds in the order to draw on them, locked."""
-    funds = tx.list(Fund, Fund.programme_id == programme_id, Fund.currency == currency, order=[Fund.id], lock=True)
-    funds.sort(key=lambda fund: fund.position)
-    return funds
-
-
-def share_batches(batches: Sequence[tuple[int, int]], funds: Sequence[tuple[int, int]]) -> list[Share]:
-    """Ranges of batches per fund, for batches (id, amount) and funds (id, balance) in the order to draw on them.
-
-    Covers as many batches as the funds can pay. What is left of a fund that cannot pay a whole batch stays in it.
-    """
-    shares: list[Share] = []
-    rest = deque(batches)
-    for fund_id, balance_minor in funds:
-        share: Share | None = None
-        while rest and (share.amount_minor if share else 0) + rest[0][1] <= balance_minor:
-            batch_id, amount_minor = rest.popleft()
-            if share is None:
-                share = Share(fund_id, amount_minor, batch_id, batch_id, 1)
-                shares.append(share)
-            else:
-                share.amount_minor += amount_minor
-                share.last_batch = batch_id
-                share.batches += 1
-    return shares
+def list_wanted(tx: Tx, run: Run) -> list[Wanted]:
+    """A run's planned batches in order: what each asks of a fund."""
+    groups: dict[int, frozenset[str]] = {}
+    for row in tx.all(LIST_GROUPS_OF_BATCHES, run_id=run.id):
+        groups[row.batch_id] = groups.get(row.batch_id, frozenset()) | {row.group_code}
+    return [
+        Wanted(int(row.id), int(row.amount_minor), groups.get(row.id, frozenset()))
+        for row in tx.all(LIST_PLANNED_BATCHES, run_id=run.id)
+    ]

@@ -1,6 +1,5 @@
 """What a retry of chosen cases would come to, run by run: how many can be tried again, and why the others cannot."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ from sqlalchemy import Row
 from models.case_groups import CaseChoice, typed_run
 from models.cases import CHOSEN
 from models.errors import NotFound, RefusedByState
+from models.funds import sum_reserved
 from models.money import format_amount
 from models.runs import lock_run
 from models.states import CaseState, RunState
@@ -18,13 +18,16 @@ from scheduler.retry import SUM_CASES, WITH_CASES, Choice
 
 LIST_RUNS_TO_RETRY = Query(f"""
 -- list_runs_to_retry: those with chosen open cases; bounded by the runs
-SELECT r.id AS run_id, r.cycle, r.location_code, r.part, r.state, r.completed_at, r.currency, p.code AS programme,
-       COUNT(*) AS cases
+SELECT r.id AS run_id, r.cycle, r.location_code, r.part, r.state, r.completed_at, r.currency, r.programme_id,
+       p.code AS programme, COUNT(*) AS cases
 FROM cases c JOIN run r ON r.id = c.run_id JOIN programme p ON p.id = r.programme_id
 WHERE {CHOSEN} AND c.state = 'open'
-GROUP BY r.id, r.cycle, r.location_code, r.part, r.state, r.completed_at, r.currency, p.code
+GROUP BY r.id, r.cycle, r.location_code, r.part, r.state, r.completed_at, r.currency, r.programme_id, p.code
 ORDER BY r.cycle, r.location_code, r.part, p.code
 """)  # noqa: S608  # of constants, of no input
+
+MONEY = "add money to the fund in funds.csv, then: despensa import funds.csv"
+CAP = "raise the cap (funds.csv, cycle_max; programme.toml, [caps]), then import the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +57,18 @@ def forecast_retries(tx: Tx, chosen: CaseChoice) -> list[Forecast]:
     rows = tx.all(LIST_RUNS_TO_RETRY, **chosen.parameters())
     if not rows:
         _refuse_impossible(tx, chosen)
-    several = len(tx.list(Programme, limit=2)) > 1
-    funds = {fund.id: fund for fund in tx.list(Fund)}
-    left = {fund.id: fund.balance_minor for fund in funds.values()}
+    programmes = {programme.id: programme for programme in tx.list(Programme)}
+    several = len(programmes) > 1
+    rooms = _Rooms(tx, programmes)
     within = choice_within_a_run(chosen).parameters()
     forecasts = []
     for row in rows:
         shares = tx.all(SUM_CASES, run_id=row.run_id, no=False, now=tx.now, **within)
         typed = typed_run(row, several=several)
-        refusal, hint = _state_refusal(row, typed) or _fund_refusal(shares, funds, left, row.currency) or ("", "")
+        again = {int(share.fund_id): int(share.unreserved_minor) for share in shares if share.unreserved_minor}
+        refusal, hint = _state_refusal(row, typed) or rooms.refusal(row, again) or ("", "")
         if not refusal:
-            for share in shares:
-                left[share.fund_id] -= share.unreserved_minor
+            rooms.draw(row, again)
         forecasts.append(
             Forecast(
                 run_id=row.run_id, run=typed, cases=int(row.cases),
@@ -85,17 +88,51 @@ def _state_refusal(row: Row[Any], typed: str) -> tuple[str, str] | None:
     return None
 
 
-def _fund_refusal(
-    shares: Sequence[Row[Any]], funds: dict[int, Fund], left: dict[int, int], currency: str
-) -> tuple[str, str] | None:
-    for share in shares:
-        if share.unreserved_minor > left[share.fund_id]:
-            needed, there = (format_amount(each, currency) for each in (share.unreserved_minor, left[share.fund_id]))
-            return (
-                f"fund {funds[share.fund_id].code} is too small: {needed} are to be reserved again, {there} are left",
-                "add money to the fund in funds.csv, then: despensa import funds.csv",
-            )
-    return None
+class _Rooms:
+    """What funds and caps leave, run after run."""
+
+    def __init__(self, tx: Tx, programmes: dict[int, Programme]) -> None:
+        self._tx = tx
+        self._programmes = programmes
+        self._funds = {fund.id: fund for fund in tx.list(Fund)}
+        self._left = {fund.id: fund.balance_minor for fund in self._funds.values()}
+        self._reserved: dict[tuple[int, str], dict[int, int]] = {}  #: by programme and cycle, then by fund
+
+    def refusal(self, row: Row[Any], again: dict[int, int]) -> tuple[str, str] | None:
+        """Why a run cannot reserve this again, by fund, and what must be done first."""
+        reserved = self._of_month(row)
+        for fund_id, amount_minor in again.items():
+            fund = self._funds[fund_id]
+            if amount_minor > self._left[fund_id]:
+                return _too_small(f"fund {fund.code} is too small", amount_minor, self._left[fund_id], row), MONEY
+            if fund.cycle_max_minor is not None:
+                left_minor = fund.cycle_max_minor - reserved.get(fund_id, 0)
+                if amount_minor > left_minor:
+                    return _too_small(f"the cap of fund {fund.code} is too small", amount_minor, left_minor, row), CAP
+        cap_minor = self._programmes[row.programme_id].cycle_max_minor
+        if cap_minor is not None and again:
+            left_minor = cap_minor - sum(reserved.values())
+            if sum(again.values()) > left_minor:
+                return _too_small("the programme's cap is too small", sum(again.values()), left_minor, row), CAP
+        return None
+
+    def draw(self, row: Row[Any], again: dict[int, int]) -> None:
+        """What this run reserves, the next cannot have."""
+        reserved = self._of_month(row)
+        for fund_id, amount_minor in again.items():
+            self._left[fund_id] -= amount_minor
+            reserved[fund_id] = reserved.get(fund_id, 0) + amount_minor
+
+    def _of_month(self, row: Row[Any]) -> dict[int, int]:
+        month = (int(row.programme_id), str(row.cycle))
+        if month not in self._reserved:
+            self._reserved[month] = sum_reserved(self._tx, month[0], cycle=month[1])
+        return self._reserved[month]
+
+
+def _too_small(what: str, needed_minor: int, left_minor: int, row: Row[Any]) -> str:
+    needed, left = (format_amount(each, row.currency) for each in (needed_minor, max(0, left_minor)))
+    return f"{what}: {needed} are to be reserved again, {left} are left"
 
 
 def _refuse_impossible(tx: Tx, chosen: CaseChoice) -> None:

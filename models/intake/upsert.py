@@ -6,7 +6,7 @@ from models.tables import Table
 #: What an import does not decide.
 KEPT = frozenset({
     "id", "balance_minor", "secret_version", "previous_secret_until", "failures", "breaker_until",
-    "forgotten_cycle", "forgotten_from", "forgotten_until",
+    "forgotten_cycle", "forgotten_from", "forgotten_until", "rules_after_id",
 })  # fmt: skip
 
 

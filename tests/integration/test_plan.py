@@ -18,7 +18,7 @@ from scheduler.discard import discard
 from scheduler.due import list_due, list_places
 from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.preview import preview
-from scheduler.release import release, share_batches
+from scheduler.release import release
 from tests.builders import (
     CYCLE,
     NOGALES,
@@ -372,7 +372,7 @@ def test_tick_that_meets_a_small_fund_goes_on_with_the_other_cities(installation
     with database.reading() as tx:
         states = sorted((run.state, run.blocked) for run in tx.list(Run))
         blocked = [row for row in tx.list(Journal) if row.event == "run.blocked"]
-    assert states == [(RunState.APPROVED, "funds"), (RunState.RELEASED, "")]
+    assert states == [(RunState.APPROVED, "funds: fund-1 balance"), (RunState.RELEASED, "")]
     assert [type(error) for error in result.errors] == [FundTooSmall]
     installation.ticker().tick()
     with database.reading() as tx:
@@ -390,26 +390,6 @@ def test_every_batch_draws_on_one_fund(database: Database) -> None:
     assert funds == sorted(funds, key=lambda fund: fund or 0)
     assert len(set(funds)) == 2
     assert_books_agree(database)
-
-
-@pytest.mark.parametrize(
-    ("batches", "funds", "shares"),
-    [
-        ([(1, 10), (2, 10)], [(7, 20)], [(7, 20, 1, 2)]),
-        ([(1, 10), (2, 10)], [(7, 15), (8, 10)], [(7, 10, 1, 1), (8, 10, 2, 2)]),
-        ([(1, 10), (2, 10)], [(7, 9), (8, 20)], [(8, 20, 1, 2)]),
-        ([(1, 10), (2, 10)], [(7, 19)], [(7, 10, 1, 1)]),
-        ([(1, 10)], [], []),
-        ([], [(7, 19)], []),
-    ],
-)
-def test_shares_of_funds(
-    batches: list[tuple[int, int]], funds: list[tuple[int, int]], shares: list[tuple[int, int, int, int]]
-) -> None:
-    found = share_batches(batches, funds)
-
-    shown = [(share.fund_id, share.amount_minor, share.first_batch, share.last_batch) for share in found]
-    assert shown == shares
 
 
 def test_location_is_planned_for_each_programme_apart(database: Database) -> None:

@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from models.cases import LIST_CALLED
+from models.states import GROUPS
 from models.storage import Database, Query
 from scheduler import measures
+from scheduler.batches import places_of
 from scheduler.due import COUNT_ENTITLED, EXISTS_ENTITLED
-from scheduler.plan import COUNT_HELD_ELSEWHERE, INSERT_LINES
-from scheduler.preview import COUNT_BY_GROUP, COUNT_LEFT_OUT
+from scheduler.plan import COUNT_HELD_ELSEWHERE, INSERT_LINES, INSERT_LINES_BY_CLASS
+from scheduler.preview import COUNT_LEFT_OUT
 from scheduler.sweep import LIST_UNSETTLED
 from tests.builders import PAYDAY, TIJUANA, a_programme, a_released_run, batches_of, families
 from tests.conftest import url_of
@@ -72,7 +74,7 @@ def test_a_batch_is_not_read_once_for_each_of_its_lines(query: Query, postgresql
 @pytest.mark.parametrize("profile", ["embedded"], indirect=True)
 @pytest.mark.parametrize(
     "query",
-    [INSERT_LINES, COUNT_ENTITLED, EXISTS_ENTITLED, COUNT_HELD_ELSEWHERE, COUNT_BY_GROUP, COUNT_LEFT_OUT],
+    [INSERT_LINES, INSERT_LINES_BY_CLASS, COUNT_ENTITLED, EXISTS_ENTITLED, COUNT_HELD_ELSEWHERE, COUNT_LEFT_OUT],
     ids=lambda query: query.name,
 )
 def test_a_city_is_found_by_its_place_on_sqlite(query: Query, database: Database) -> None:
@@ -80,7 +82,14 @@ def test_a_city_is_found_by_its_place_on_sqlite(query: Query, database: Database
     with database.reading() as tx:
         steps = tx.connection.execute(
             text(f"EXPLAIN QUERY PLAN {query.on('sqlite')}"),
-            {"programme_id": 1, "location_code": TIJUANA, "cycle": "2026-10", "run_id": 1, "first_id": 1},
+            {
+                "programme_id": 1,
+                "location_code": TIJUANA,
+                "cycle": "2026-10",
+                "run_id": 1,
+                "first_id": 1,
+                **places_of([frozenset(GROUPS)]),
+            },
         ).all()
 
     searches = [step.detail for step in steps if "SEARCH" in step.detail]

@@ -55,7 +55,7 @@ def test_event_of_a_transaction_that_rolled_back_is_never_told(installation: Ins
     programme = a_programme(installation.database)
     families(installation.database, programme, 3, location=TIJUANA)
 
-    from scheduler.plan import INSERT_BATCHES
+    from scheduler.batches import INSERT_BATCHES
 
     with failing_at(installation.database, INSERT_BATCHES, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         a_planned_run(installation.database, programme)
