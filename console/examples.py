@@ -74,6 +74,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "voucher": ("despensa voucher show 1200003452", "despensa voucher export 2026-12/02004 --out FILE"),
     "voucher show": ("despensa voucher show 1200003452",),
     "voucher export": ("despensa voucher export 2026-12/02004 --out 2026-12-tijuana.csv",),
+    "fund": ("despensa fund statement", "despensa fund statement --fund fund-a --csv"),
+    "fund statement": (
+        "despensa fund statement",
+        "despensa fund statement --donor 'Donor A' --cycle 2026-12",
+        "despensa fund statement --fund fund-a --csv",
+    ),
     "report": ("despensa report month", "despensa report donor --from 2026-10 --to 2026-12 --outside --csv"),
     "report month": (
         "despensa report month",

@@ -77,6 +77,10 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "fund.deposited": ("2026-11-20T18:04:12.011850Z", COMMAND, {
         "fund": "fund-a", "amount_minor": 1_000_000_000, "balance_minor": 1_000_000_000,
     }),
+    "fund.restricted": ("2026-11-20T18:04:12.013377Z", COMMAND, {
+        "fund": "fund-b", "locations": "02004 08037", "groups": 0, "capped": True, "cycle_max_minor": 150_000_000,
+    }),
+    "programme.capped": ("2026-11-20T18:04:12.204951Z", COMMAND, {"capped": True, "cycle_max_minor": 600_000_000}),
     "secret.rotated": ("2026-11-21T16:30:00.250417Z", COMMAND, {
         "store": "TIJ-02", "version": 2, "previous_until": "2026-11-28T16:30:00.250417Z",
     }),

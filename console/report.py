@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
 
-from console.entry import echo_json, entry, note, shown
+from console.entry import echo_json, entry, note
 from models.errors import RefusedInput
 from models.report.by import By
 
 if TYPE_CHECKING:
-    from models.report.sheet import Sheet, Value
+    from models.report.sheet import Sheet
     from models.storage import Tx
     from models.tables import Programme
 
@@ -28,11 +26,6 @@ PROGRAMME = typer.Option("", help="The programme, where there are several.")
 OUTSIDE = typer.Option(False, "--outside", help="For whoever is not of the organisation: small cells are suppressed.")
 JSON = typer.Option(False, "--json", help="One JSON object on standard output.")
 CSV = typer.Option(False, "--csv", help="CSV on standard output, with headers that stay.")
-
-#: What stands in a table and in CSV in the place of a cell that is not published; in JSON it is null.
-SUPPRESSED = "suppressed"
-#: A spreadsheet takes what begins so for a formula. Source: OWASP, CSV injection.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @app.command()
@@ -164,33 +157,13 @@ def _last_cycle(tx: Tx, programme: Programme) -> str:
 
 
 def _echo(sheet: Sheet, *, as_json: bool, as_csv: bool) -> None:
-    from console.tables import echo_table
+    from console.sheets import echo_csv, echo_sheet
 
     if as_json:
         echo_json(sheet.as_json())
-        return
-    rows = [[_cell(value) for value in row] for row in sheet.rows]
-    if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(sheet.columns)
-        writer.writerows([_formula_safe(cell) for cell in row] for row in rows)
-        return
-    right = "".join("r" if _is_figure(column) else " " for column in zip(*rows, strict=True))
-    echo_table([name.replace("_", " ") for name in sheet.columns], rows, right=right)
-    if not rows:
-        note("there is nothing to report of these months")
-    if any(value is None for row in sheet.rows for value in row):
-        note("suppressed: a cell of under ten families, or one from which such a cell could be worked out")
-
-
-def _cell(value: Value) -> str:
-    """Names are of files that others wrote: what would paint on a terminal stands as its escape."""
-    return SUPPRESSED if value is None else shown(str(value))
-
-
-def _formula_safe(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
-
-
-def _is_figure(column: tuple[str, ...]) -> bool:
-    return all(cell in ("", SUPPRESSED) or cell.replace(".", "").isdigit() for cell in column)
+    elif as_csv:
+        echo_csv(sheet)
+    else:
+        echo_sheet(sheet)
+        if not sheet.rows:
+            note("there is nothing to report of these months")

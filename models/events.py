@@ -381,6 +381,35 @@ class FundDeposited(Journalled):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FundRestricted(Journalled):
+    """An import has said what releases from now on may draw on a fund for, and how much of a month."""
+
+    NAME: ClassVar[str] = "fund.restricted"
+
+    programme: str
+    fund: str
+    locations: str  #: that it may pay for, with blanks between them; empty for every one
+    groups: int  #: how many groups it may pay for; 0 for every one. Which ones, the database says
+    capped: bool
+    cycle_max_minor: int  #: what it reserves of a cycle at most; 0 where it is not capped
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgrammeCapped(Journalled):
+    """An import has said how much all funds of a programme together may reserve of a month, from now on."""
+
+    NAME: ClassVar[str] = "programme.capped"
+
+    programme: str
+    capped: bool
+    cycle_max_minor: int  #: 0 where it is not capped
+    currency: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileImported(Journalled):
     """A file was loaded whole. `kind` is programme, locations, stores, funds, rates or households."""
 

@@ -166,12 +166,12 @@ class Sources:
         """Why: what each fund lacks for any of these. No group is named: an amount may be of a small one."""
         if not self.funds:
             return [f"no fund may pay for {self.location_code}"]
-        found: list[str] = []
-        if any(self._cap_left(each.amount_minor) < each.amount_minor for each in unpaid):
-            found.append("the programme's cap")
+        lacks = [{fund.code: self._lack(fund, each) for fund in self.funds} for each in unpaid]
+        of_funds = [lack for lack in lacks if "" not in lack.values()]
+        # A fund that lacks nothing could pay, if the programme might.
+        found = ["the programme's cap"] if len(of_funds) < len(lacks) else []
         for fund in self.funds:
-            lacks = {self._lack(fund, each) for each in unpaid} - {""}
-            found += [f"{fund.code} {lack}" for lack in sorted(lacks)]
+            found += sorted({f"{fund.code} {lack[fund.code]}" for lack in of_funds})
         more = len(found) - CAUSES_MAX
         return found if more <= 0 else [*found[:CAUSES_MAX], f"and {more} more"]
 
@@ -207,6 +207,8 @@ def list_sources(tx: Tx, programme: Programme, *, cycle: str, lock: bool = False
     rows = tx.list(
         Fund, Fund.programme_id == programme.id, Fund.currency == programme.currency, order=[Fund.id], lock=lock
     )
+    if lock:
+        programme = tx.get(Programme, Programme.id == programme.id)  # its cap as it is now: an import holds the funds
     if lock and programme.cycle_max_minor is not None:
         tx.scalar(HOLD_CYCLE, programme_id=programme.id, cycle=cycle)
     capped = programme.cycle_max_minor is not None or any(row.cycle_max_minor is not None for row in rows)

@@ -139,6 +139,89 @@ SELECT t.id AS subject, f.currency AS expected, t.currency AS found
 FROM transfer t JOIN fund f ON f.id = t.fund_id WHERE t.currency <> f.currency LIMIT :limit
 """)
 
+FUND_RESERVES = Query("""
+-- fund_reserves: what a run has reserved of each fund is the sum of its lines that may still be credited from it
+SELECT t.run_id || ' ' || f.code AS subject, COALESCE(l.amount_minor, 0) AS expected, t.amount_minor AS found
+FROM (SELECT run_id, fund_id, SUM(CASE kind WHEN 'reserve' THEN amount_minor ELSE -amount_minor END) AS amount_minor
+      FROM transfer WHERE run_id IS NOT NULL GROUP BY run_id, fund_id) t
+LEFT JOIN (SELECT run_id, fund_id, SUM(amount_minor) AS amount_minor
+           FROM (SELECT b.run_id, b.fund_id, d.amount_minor
+                 FROM batch b JOIN disbursement d ON d.id BETWEEN b.first_id AND b.last_id
+                 WHERE (b.state IN ('open', 'paused') OR (b.state = 'stopped' AND b.ended_at IS NULL))
+                   AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
+                   AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id
+                                   AND (c.outcome = 'not_owed' OR c.state = 'open'))
+                 UNION ALL
+                 SELECT c.run_id, c.fund_id, d.amount_minor
+                 FROM cases c JOIN disbursement d ON d.id = c.disbursement_id
+                 WHERE c.state = 'open' AND c.reserved = :yes) owed
+           GROUP BY run_id, fund_id) l ON l.run_id = t.run_id AND l.fund_id = t.fund_id
+JOIN fund f ON f.id = t.fund_id
+WHERE COALESCE(l.amount_minor, 0) <> t.amount_minor
+LIMIT :limit
+""")
+
+FUND_OF_TRANSFERS = Query("""
+-- fund_of_transfers: what is credited or given back is of the fund of its batch, or of its case
+SELECT t.id AS subject, COALESCE(b.fund_id, c.fund_id) AS expected, t.fund_id AS found
+FROM transfer t LEFT JOIN batch b ON b.id = t.batch_id LEFT JOIN cases c ON c.id = t.case_id
+WHERE t.fund_id <> COALESCE(b.fund_id, c.fund_id) LIMIT :limit
+""")
+
+FUND_EQUATION = Query("""
+-- fund_equation: what was given is what is free, what runs have reserved, and the vouchers that batches and cases count
+SELECT f.code AS subject, COALESCE(t.given_minor, 0) AS expected,
+       f.balance_minor + COALESCE(t.reserved_minor, 0) + COALESCE(v.amount_minor, 0) AS found
+FROM fund f
+LEFT JOIN (SELECT fund_id, SUM(CASE kind WHEN 'deposit' THEN amount_minor ELSE 0 END) AS given_minor,
+                  SUM(CASE kind WHEN 'deposit' THEN 0 WHEN 'reserve' THEN amount_minor ELSE -amount_minor END)
+                      AS reserved_minor
+           FROM transfer GROUP BY fund_id) t ON t.fund_id = f.id
+LEFT JOIN (SELECT fund_id, SUM(amount_minor) AS amount_minor
+           FROM (SELECT fund_id, credited_minor AS amount_minor FROM batch WHERE credited > 0
+                 UNION ALL
+                 SELECT c.fund_id, d.amount_minor FROM cases c JOIN disbursement d ON d.id = c.disbursement_id
+                 WHERE c.outcome = 'paid') credited
+           GROUP BY fund_id) v ON v.fund_id = f.id
+WHERE COALESCE(t.given_minor, 0) <> f.balance_minor + COALESCE(t.reserved_minor, 0) + COALESCE(v.amount_minor, 0)
+LIMIT :limit
+""")
+
+FUND_LOCATIONS = Query("""
+-- fund_locations: since a fund may pay for some locations alone, runs of no others were released on it
+SELECT r.id AS subject, f.code || ' not in ' || r.location_code AS expected, f.code AS found
+FROM fund f JOIN transfer t ON t.fund_id = f.id AND t.kind = 'reserve' JOIN run r ON r.id = t.run_id
+WHERE EXISTS (SELECT 1 FROM fund_location l WHERE l.fund_id = f.id)
+  AND NOT EXISTS (SELECT 1 FROM fund_location l WHERE l.fund_id = f.id AND l.location_code = r.location_code)
+GROUP BY r.id, r.location_code, f.code, f.rules_after_id HAVING MIN(t.id) > f.rules_after_id
+LIMIT :limit
+""")
+
+FUND_CAPS = Query("""
+-- fund_caps: since a fund has its cap, no month that it was drawn on for has reserved more
+SELECT f.code || ' ' || r.cycle AS subject, f.cycle_max_minor AS expected,
+       SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) AS found
+FROM fund f JOIN transfer t ON t.fund_id = f.id AND t.kind IN ('reserve', 'unreserve') JOIN run r ON r.id = t.run_id
+WHERE f.cycle_max_minor IS NOT NULL
+GROUP BY f.code, r.cycle, f.cycle_max_minor, f.rules_after_id
+HAVING SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) > f.cycle_max_minor
+   AND MAX(CASE t.kind WHEN 'reserve' THEN t.id ELSE 0 END) > f.rules_after_id
+LIMIT :limit
+""")
+
+PROGRAMME_CAPS = Query("""
+-- programme_caps: since a programme has its cap, no month that was drawn for has reserved more
+SELECT p.code || ' ' || r.cycle AS subject, p.cycle_max_minor AS expected,
+       SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) AS found
+FROM programme p JOIN run r ON r.programme_id = p.id
+JOIN transfer t ON t.run_id = r.id AND t.kind IN ('reserve', 'unreserve')
+WHERE p.cycle_max_minor IS NOT NULL
+GROUP BY p.code, r.cycle, p.cycle_max_minor, p.rules_after_id
+HAVING SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) > p.cycle_max_minor
+   AND MAX(CASE t.kind WHEN 'reserve' THEN t.id ELSE 0 END) > p.rules_after_id
+LIMIT :limit
+""")
+
 LIST_JOURNALLED_CREDITS = Query("""
 -- list_journalled_credits: the events that credited something, streamed
 SELECT run_id, fields FROM journal WHERE event IN ('batch.credited', 'case.resolved')
@@ -165,7 +248,8 @@ SELECT hash FROM seal WHERE seq = :seq
 
 CHECKS = (
     FUND_BALANCES, OUTSTANDING, RESERVES, BATCH_COUNTS, BATCH_TRANSFERS, RUN_LINES, RUN_AMOUNTS, FINISHED_LINES,
-    PAID_NOT_OWED, CURRENCIES, ISSUER_SURPLUS, ISSUER_EVIDENCE,
+    PAID_NOT_OWED, CURRENCIES, ISSUER_SURPLUS, ISSUER_EVIDENCE, FUND_RESERVES, FUND_OF_TRANSFERS, FUND_EQUATION,
+    FUND_LOCATIONS, FUND_CAPS, PROGRAMME_CAPS,
 )  # fmt: skip
 
 
@@ -219,6 +303,8 @@ def _against_kept(tx: Tx, kept: Sequence[Head]) -> list[Difference]:
 
 def _parameters(check: Query) -> dict[str, object]:
     limit: dict[str, object] = {"limit": SHOWN_MAX}
+    if check is FUND_RESERVES:
+        return {**limit, "yes": True}
     return {**limit, "no": False} if check is RESERVES else limit
 
 

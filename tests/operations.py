@@ -23,6 +23,7 @@ from models.keys import KeyRing, init_keys, load_keys
 from models.lost import list_lost
 from models.reconcile import reconcile
 from models.report.by import By
+from models.report.fund import fund_statement
 from models.report.month import month_report
 from models.report.others import approval_report, case_report, donor_report, store_report
 from models.runs import list_summaries
@@ -407,6 +408,11 @@ def _report(outside: bool) -> Callable[[Desk], None]:
     return act
 
 
+def _fund_statement(desk: Desk) -> None:
+    with desk.database.reading() as tx:
+        assert fund_statement(tx, desk.prepared.programme).adds_up
+
+
 def _doctor(desk: Desk) -> None:
     """All that it asks every login; what it leaves out where families are not shown, `test_roles.py` says."""
     look_at(desk.database)
@@ -622,6 +628,7 @@ OPERATIONS = (
         ("report store", "report donor", "report cases", "report approvals"),
     ),
     Operation("the same `--outside`", _report(outside=True), ("report store", "report donor", "report cases")),
+    Operation("`fund statement`", _fund_statement, ("fund statement",)),
     Operation(
         "`store list`, `test`, `secret`",
         _look_at_stores,

@@ -120,6 +120,29 @@ def amount(of: str) -> Callable[[str], int]:
     return parse
 
 
+def optional_amount(of: str) -> Callable[[str], int | None]:
+    """An amount, or nothing."""
+    parse = amount(of)
+    return lambda text: parse(text) if text else None
+
+
+def optional_position(text: str) -> int | None:
+    """A place in an order, or nothing."""
+    return number_between(1, 10_000)(text) if text else None
+
+
+def several(parse: Callable[[str], str]) -> Callable[[str], frozenset[str]]:
+    """Codes with blanks or semicolons between them; nothing is none."""
+
+    def parse_all(text: str) -> frozenset[str]:
+        codes = [parse(each) for each in re.split(r"[\s;]+", text) if each]
+        if len(set(codes)) < len(codes):
+            raise BrokenRule("names one of them twice")
+        return frozenset(codes)
+
+    return parse_all
+
+
 def rate(text: str) -> int:
     """Decimal text in millionths."""
     try:

@@ -12,16 +12,19 @@ import orjson
 
 from models.cases import count_in_doubt
 from models.columns import parse_instant
+from models.events import ProgrammeCapped
 from models.intake import fields
+from models.intake.funding import LAST_TRANSFER
 from models.intake.report import FileReport
 from models.intake.rows import BadFile, BrokenRule, read_bytes
 from models.intake.upsert import upsert
+from models.journal import append
 from models.money import AMOUNT_MINOR_MAX
 from models.outgoing import Outgoing
 from models.restores import LIST_RESTORES
 from models.states import Approval, RunState
 from models.storage import Query, Tx
-from models.tables import Issuer, Programme, Run, run_code
+from models.tables import Fund, Issuer, Programme, Run, run_code
 
 T = TypeVar("T")
 GOODS_MAX = 100
@@ -48,6 +51,7 @@ KEYS = {
         "rate_percent",
         "file_families_max",
     ),
+    "caps": ("cycle_max",),
     "goods": ("permitted", "excluded"),
     "issuer": ("url", "calls_max", "key_window_hours"),
 }
@@ -82,10 +86,27 @@ def load_programme(tx: Tx, path: Path, outgoing: Outgoing) -> tuple[Programme, F
         _refuse_what_is_fixed(tx, document, programme, before, issuer, issuer_before)
         _refuse_own_rules(tx, document, programme, before)
     changed = upsert(tx, programme, before)
+    cap_before_minor = before.cycle_max_minor if before else None
     programme = tx.get(Programme, Programme.code == programme.code)
+    if programme.cycle_max_minor != cap_before_minor:
+        _cap(tx, programme)
     issuer_changed = _write_issuer(tx, programme, issuer, issuer_before)
     report.count(document.line_of("", "code"), None if changed is None else changed + issuer_changed)
     return programme, report
+
+
+def _cap(tx: Tx, programme: Programme) -> None:
+    """Releases wait for it, so that each is by one cap, the one before or this. Of what is reserved nothing changes."""
+    tx.list(Fund, Fund.programme_id == programme.id, lock=True)
+    programme.rules_after_id = int(tx.scalar(LAST_TRANSFER))
+    tx.update(programme, ["rules_after_id"])
+    append(
+        tx,
+        ProgrammeCapped(
+            programme=programme.code, capped=programme.cycle_max_minor is not None,
+            cycle_max_minor=programme.cycle_max_minor or 0, currency=programme.currency, operator=tx.operator,
+        ),
+    )  # fmt: skip
 
 
 def _refuse_what_is_fixed(
@@ -192,6 +213,7 @@ def _programme(document: "_Document") -> Programme:
         policy_run_max_minor=document.get("approval", "run_max", money),
         permitted_goods=document.goods("permitted"),
         excluded_goods=document.goods("excluded"),
+        cycle_max_minor=document.get("caps", "cycle_max", money) if document.has("caps") else None,
     )
     for name, rail in _rails(document, money).items():
         setattr(programme, name, rail)

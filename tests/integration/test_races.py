@@ -1,13 +1,18 @@
 """Races on PostgreSQL, with two sessions stopped at named points. SQLite has one writer: there is nothing to race."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from models.errors import FundTooSmall, NotFound
+from models import books
+from models.errors import FundTooSmall, NotFound, RefusedByState
+from models.intake.load import load
 from models.states import BatchState, RunState
 from models.storage import Database, Tx
-from models.tables import Run
+from models.tables import Fund, FundLocation, Run, Transfer
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import LIVE_LEASES, STOP_BATCHES, cancel, settle_cancelled
 from scheduler.close import COUNT_UNFINISHED, close
@@ -99,6 +104,142 @@ def test_two_releases_on_one_fund_never_overdraw_it(database: Database, url: str
     assert fund_balance_minor(database, programme) == left_minor
     assert run_again(database, second_run).state == RunState.APPROVED
     assert_books_agree(database)
+
+
+def test_two_releases_never_pass_the_cap_of_their_fund_together(database: Database, url: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 14, location=TIJUANA, prefix="T")
+    families(database, programme, 14, location=NOGALES, prefix="N")
+    first_run = _approved(database, a_planned_run(database, programme, location=TIJUANA))
+    second_run = _approved(database, a_planned_run(database, programme, location=NOGALES))
+    _cap(database, "fund", 2 * first_run.planned_minor - 1)
+
+    first = Racer(url, _releasing(first_run), stop_after=OPEN_BATCHES).start()
+    second = Racer(url, _releasing(second_run)).start()
+    until_blocked(database)
+    first.finish()
+    with pytest.raises(FundTooSmall, match="fund-1 cap"):
+        second.finish()
+
+    assert transferred_minor(database, "reserve") == first_run.planned_minor
+    assert_books_agree(database)
+
+
+def test_two_releases_on_two_funds_never_pass_the_programmes_cap_together(database: Database, url: str) -> None:
+    programme = a_programme(database, funds_minor=[10**9, 10**9])
+    _pay_only_for(database, "fund-1", TIJUANA)
+    _pay_only_for(database, "fund-2", NOGALES)
+    families(database, programme, 14, location=TIJUANA, prefix="T")
+    families(database, programme, 14, location=NOGALES, prefix="N")
+    first_run = _approved(database, a_planned_run(database, programme, location=TIJUANA))
+    second_run = _approved(database, a_planned_run(database, programme, location=NOGALES))
+    _cap(database, "programme", 2 * first_run.planned_minor - 1)
+
+    first = Racer(url, _releasing(first_run), stop_after=OPEN_BATCHES).start()
+    second = Racer(url, _releasing(second_run)).start()
+    until_blocked(database)
+    first.finish()
+    with pytest.raises(FundTooSmall, match="the programme's cap"):
+        second.finish()
+
+    assert transferred_minor(database, "reserve") == first_run.planned_minor
+    assert_books_agree(database)
+
+
+def test_two_retries_on_two_funds_never_pass_the_programmes_cap_together(database: Database, url: str) -> None:
+    """They hold a fund each, and no other's: their month is what they wait for."""
+    programme = a_programme(database, funds_minor=[10**9, 10**9])
+    _pay_only_for(database, "fund-1", TIJUANA)
+    _pay_only_for(database, "fund-2", NOGALES)
+    runs = []
+    for place in (TIJUANA, NOGALES):
+        families(database, programme, 14, location=place)
+        runs.append(a_released_run(database, programme, location=place))
+        with database.transaction() as tx:
+            cancel(tx, runs[-1].id)
+            settle_cancelled(tx, runs[-1].id)
+    _cap(database, "programme", 2 * runs[0].planned_minor - 1)
+
+    first, second = (in_transaction(lambda tx, run=run: retry(tx, run.id, Choice())) for run in runs)
+    first_racer = Racer(url, first, stop_after=CLOSE_CASES).start()
+    second_racer = Racer(url, second).start()
+    until_blocked(database)
+    first_racer.finish()
+    with pytest.raises(RefusedByState, match="the cap of programme northern-mexico"):
+        second_racer.finish()
+
+    assert_books_agree(database)
+
+
+@pytest.mark.parametrize("whose", ["fund", "programme"])
+def test_cap_is_kept_by_the_database_whoever_reserves_at_the_same_time(
+    database: Database, url: str, whose: str
+) -> None:
+    """Without a word of our code: two sessions insert, on one fund and, for the programme, on two."""
+    programme = a_programme(database, funds_minor=[10**9, 10**9])
+    families(database, programme, 14, location=TIJUANA)
+    run = a_released_run(database, programme)
+    _cap(database, whose, run.planned_minor + 100)
+
+    def reserving(fund_id: int) -> Callable[[Database], None]:
+        def reserve(tx: Tx) -> None:
+            tx.execute(
+                books.INSERT_TRANSFER, kind="reserve", fund_id=fund_id, run_id=run.id, batch_id=None, case_id=None,
+                amount_minor=60, currency="MXN", transferred_at=tx.now,
+            )  # fmt: skip
+
+        return in_transaction(reserve)
+
+    first = Racer(url, reserving(1), stop_after=books.INSERT_TRANSFER).start()
+    second = Racer(url, reserving(1 if whose == "fund" else 2)).start()
+    until_blocked(database)
+    first.finish()
+    with pytest.raises(DBAPIError):
+        second.finish()
+
+    assert transferred_minor(database, "reserve") == run.planned_minor + 60
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_session_that_does_not_see_what_others_reserved_reserves_nothing(database: Database, level: str) -> None:
+    programme = a_programme(database)
+    families(database, programme, 14, location=TIJUANA)
+    run = a_released_run(database, programme)
+    _cap(database, "fund", run.planned_minor + 100)
+
+    with pytest.raises(DBAPIError), database.transaction() as tx:
+        tx.connection.execute(text("ROLLBACK"))
+        tx.connection.execute(text(f"BEGIN ISOLATION LEVEL {level}"))
+        books.reserve(tx, fund_id=1, run_id=run.id, amount_minor=1, currency="MXN")
+
+
+def test_rules_of_a_fund_come_before_a_release_or_after_it(database: Database, url: str, tmp_path: Path) -> None:
+    """An import waits for a release under way, and what that reserved is not judged by the new rules."""
+    programme = a_programme(database)
+    families(database, programme, 14, location=TIJUANA)
+    run = _approved(database, a_planned_run(database, programme, location=TIJUANA))
+    file = tmp_path / "funds.csv"
+    file.write_text(f"code,donor,currency,amount,locations,cycle_max\nfund-1,Donor 1,MXN,{10**10}.00,{NOGALES},1.00\n")
+
+    releasing = Racer(url, _releasing(run), stop_after=OPEN_BATCHES).start()
+    importing = Racer(url, lambda db: load(db, file, programme=None, dry_run=False, show=lambda _: None)).start()
+    until_blocked(database)
+    releasing.finish()
+    importing.finish()
+
+    assert_books_agree(database)
+    with database.reading() as tx:
+        assert tx.get(Fund).rules_after_id == tx.list(Transfer, Transfer.kind == "reserve")[0].id
+
+
+def _cap(database: Database, table: str, cap: int) -> None:
+    with database.transaction() as tx:
+        tx.connection.execute(text(f"UPDATE {table} SET cycle_max_minor = :cap"), {"cap": cap})
+
+
+def _pay_only_for(database: Database, fund: str, location: str) -> None:
+    with database.transaction() as tx:
+        tx.add(FundLocation(fund_id=tx.get(Fund, Fund.code == fund).id, location_code=location))
 
 
 def test_cancel_waits_for_a_release_and_stops_what_it_opened(database: Database, url: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text, update
 
-from console.report import SUPPRESSED, app
+from console.report import app
+from console.sheets import SUPPRESSED
 from models.calendar import Cycle
 from models.errors import RefusedInput
 from models.messages import CreditBatch
