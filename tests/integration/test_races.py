@@ -20,7 +20,7 @@ from scheduler.discard import DELETE_BATCHES, discard
 from scheduler.pause import PAUSE_BATCHES, pause
 from scheduler.plan import INSERT_RUN, plan_slot
 from scheduler.release import OPEN_BATCHES, release
-from scheduler.retry import CLOSE_CASES, Choice, retry
+from scheduler.retry import CLOSE_CASES, Choice, Retry, retry
 from scheduler.seal import LOCK_HEAD, seal
 from scheduler.sweep import END_BATCH, sweep_exhausted
 from tests.builders import (
@@ -63,6 +63,10 @@ def _approved(database: Database, run: Run) -> Run:
 
 def _releasing(run: Run) -> Callable[[Database], Run]:
     return in_transaction(lambda tx: release(tx, run.id, now=PAYDAY))
+
+
+def _retrying(run: Run) -> Callable[[Database], Retry]:
+    return in_transaction(lambda tx: retry(tx, run.id, Choice()))
 
 
 def test_two_plans_of_a_slot_make_one_run(database: Database, url: str) -> None:
@@ -160,9 +164,8 @@ def test_two_retries_on_two_funds_never_pass_the_programmes_cap_together(databas
             settle_cancelled(tx, runs[-1].id)
     _cap(database, "programme", 2 * runs[0].planned_minor - 1)
 
-    first, second = (in_transaction(lambda tx, run=run: retry(tx, run.id, Choice())) for run in runs)
-    first_racer = Racer(url, first, stop_after=CLOSE_CASES).start()
-    second_racer = Racer(url, second).start()
+    first_racer = Racer(url, _retrying(runs[0]), stop_after=CLOSE_CASES).start()
+    second_racer = Racer(url, _retrying(runs[1])).start()
     until_blocked(database)
     first_racer.finish()
     with pytest.raises(RefusedByState, match="the cap of programme northern-mexico"):
