@@ -202,6 +202,19 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "conflict.decided": ("2026-12-06T17:30:40.117502Z", COMMAND, {
         "conflict_id": 1, "decision": "different", "outcome": "",
     }),
+    "statement.imported": ("2027-01-04T16:20:31.004127Z", COMMAND, {
+        "statement_id": 3, "from_at": "2026-12-01T00:00:00.000000Z", "to_at": "2027-01-01T00:00:00.000000Z",
+        "lines": 12, "credits": 12, "credited_minor": 3_450_000, "reversals": 0, "reversed_minor": 0, "added": 12,
+        "restated": 0, "dropped": 0,
+    }),
+    "difference.opened": ("2027-01-04T16:20:31.004127Z", COMMAND, {
+        "statement_id": 3, "reason": "unknown_to_them", "differences": 1, "first_difference_id": 7,
+        "last_difference_id": 7,
+    }),
+    "difference.closed": ("2027-01-11T17:02:09.530018Z", COMMAND, {
+        "reason": "unknown_to_them", "differences": 1, "first_difference_id": 7, "last_difference_id": 7,
+        "closed": "person",
+    }),
 }  # fmt: skip
 
 

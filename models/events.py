@@ -451,6 +451,63 @@ class ConflictDecided(Journalled):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementImported(Journalled):
+    """An outside issuer's statement was held against our books. A file for a period that it was imported for: nothing.
+
+    The same statement's number again: it was imported for another period, which corrects the first.
+    """
+
+    NAME: ClassVar[str] = "statement.imported"
+
+    programme: str
+    statement_id: int
+    file_digest: str
+    from_at: str  #: the period that it covers
+    to_at: str  #: not included
+    lines: int
+    credits: int
+    credited_minor: int  #: of those in this currency
+    reversals: int
+    reversed_minor: int
+    currency: str
+    added: int  #: entries of which no statement spoke before
+    restated: int  #: entries of which an earlier statement said something else
+    dropped: int  #: entries that an earlier statement had, and this one has not
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceOpened(Journalled):
+    """Lines of an issuer's statement do not agree with our books. Once for each reason that an import finds."""
+
+    NAME: ClassVar[str] = "difference.opened"
+    LEVEL: ClassVar[str] = "warning"
+
+    programme: str
+    statement_id: int
+    reason: str
+    differences: int
+    first_difference_id: int  #: of those of this programme and reason between these two
+    last_difference_id: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceClosed(Journalled):
+    """Differences came to agree, or a person said why they do not matter any more."""
+
+    NAME: ClassVar[str] = "difference.closed"
+
+    programme: str
+    reason: str
+    differences: int
+    first_difference_id: int  #: so many of those of this programme and reason between these two
+    last_difference_id: int
+    closed: str  #: by what: a statement, a voucher, or a person
+    operator: str  #: that person; who imported the statement; the login that ticked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VouchersExported(OfRun):
     """A hand-over file was written. Its digest, never its content."""
 

@@ -113,8 +113,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "currency, value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days, "
         "batch_lines_max, planned_by, planned_at, blocked), "
         # The approval is the policy's, by a scheduler: a person's is refused below.
-        f"update(state, lines, planned_minor, digest, {_APPROVAL}, released_by, released_at, completed_at, blocked), "
-        "delete",
+        f"update(state, lines, planned_minor, digest, {_APPROVAL}, released_by, released_at, completed_at, blocked, "
+        "reconciled_close_at, differences), delete",
         # It inserts with `plan` alone: a run that was lost, and is entered again.
         "approve": f"insert(id, {_FIRST_APPROVAL}, {_APPROVAL}, released_by, released_at, completed_at), "
         f"update(state, {_FIRST_APPROVAL}, {_APPROVAL}, released_by, released_at, completed_at, blocked)",

@@ -102,6 +102,35 @@ class CaseOutcome(StrEnum):
     NOT_OWED = "not_owed"  #: a person found the line was not owed; it is never credited
 
 
+class EntryKind(StrEnum):
+    """What an issuer's statement lists."""
+
+    CREDITED = "credited"
+    REVERSED = "reversed"  #: a credit was taken back, whole
+
+
+class DifferenceReason(StrEnum):
+    """In what an issuer's statement and our books differ. A line has the first of these that is so."""
+
+    UNKNOWN_TO_US = "unknown_to_us"  #: nothing was ever sent under this reference, as far as this database knows
+    REVERSED_WITHOUT_ORIGINAL = "reversed_without_original"  #: what it takes back is not listed, or of another line
+    TWICE = "twice"  #: another credit under the same reference came before, or one entry is listed again
+    OTHER_AMOUNT = "other_amount"  #: not what the line says, in amount or currency
+    NOT_OWED = "not_owed"  #: credited there; here a person found the line not owed
+    NOT_SETTLED = "not_settled"  #: credited there; here the line has no voucher yet: it is a case, or under way
+    REVERSED = "reversed"  #: taken back there; here the family has its voucher
+    UNKNOWN_TO_THEM = "unknown_to_them"  #: credited here in a time that statements cover, and in none of them
+
+
+class DifferenceState(StrEnum):
+    """A line of an issuer's statement that does not agree with our books."""
+
+    #: In: `statement import`. Out: a later statement, the sweep (the line has its voucher now), `statement close`.
+    OPEN = "open"
+    #: In: see OPEN. Out: nothing; if it comes to differ again, that is another difference.
+    CLOSED = "closed"
+
+
 class EnrolmentStatus(StrEnum):
     """Whether a household's months are paid. Takes effect at the next plan."""
 

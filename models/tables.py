@@ -24,6 +24,9 @@ from models.states import (
     CaseReason,
     CaseState,
     ConflictDecision,
+    DifferenceReason,
+    DifferenceState,
+    EntryKind,
     NoticeState,
     RunState,
 )
@@ -388,6 +391,9 @@ class Run(Table, table=True):
     approved_minor: int | None = big(default=None)  #: None: by a release that did not record it
     approved_rate_millionths: int | None = big(default=None)
     released_by: str | None = text(default=None)  #: who released it: a person, or the scheduler's login
+    #: The `completed_at` of the close whose books were compared last; None: never. Set by scheduler.compare.
+    reconciled_close_at: datetime | None = instant(default=None)
+    differences: int | None = integer(default=None)  #: that were found then; None: never compared
 
 
 class RunGroup(Table, table=True):
@@ -684,6 +690,109 @@ class LostRun(Table, table=True):
     evidence: str = text(default="")  #: a person's reference to the proof, or the digest of the hand-over file
     decided_by: str | None = text(default=None)
     decided_at: datetime | None = instant(default=None)
+
+
+class Statement(Table, table=True):
+    """A statement of an outside issuer that was imported. Set by `statement import`; never deleted."""
+
+    __table_args__ = _table(
+        UniqueConstraint("programme_id", "digest"),
+        CheckConstraint("from_at < to_at", name="period"),
+        CheckConstraint("lines >= credits + reversals", name="lines"),
+        counted=True,
+    )
+    id: int = identity()
+    programme_id: int = big(references="programme.id")
+    digest: str = text()  #: SHA-256 of the file
+    from_at: datetime = instant()  #: the period that it covers; importing the same file for another one corrects it
+    to_at: datetime = instant()  #: not included
+    lines: int = integer()  #: of the file
+    credits: int = integer()  #: of them, each counted once however often it is listed
+    credited_minor: int = big()  #: of those in the programme's currency
+    reversals: int = integer()
+    reversed_minor: int = big()  #: likewise
+    imported_by: str = text()
+    imported_at: datetime = instant()
+
+
+class StatementCredit(Table, table=True):
+    """What an issuer says of one credit or reversal, by the statement that spoke of it last. Never deleted."""
+
+    __tablename__ = "statement_credit"
+    __table_args__ = _table(
+        _one_of("kind", EntryKind),
+        _amount("amount_minor", low=1),
+        CheckConstraint("(kind = 'reversed') = (reverses <> '')", name="reverses"),
+        CheckConstraint("listed >= 0", name="listed"),
+        Index("ix_statement_credit_reference", "programme_id", "reference"),
+        Index(
+            "ix_statement_credit_reverses",
+            "programme_id",
+            "reverses",
+            sqlite_where=sql("kind = 'reversed'"),
+            postgresql_where=sql("kind = 'reversed'"),
+        ),
+    )
+    programme_id: int = big(references="programme.id", key=True)
+    credit_id: str = text(key=True)  #: the issuer's own, of this entry
+    kind: str = text()
+    reference: str = text()  #: ours, as in intent
+    amount_minor: int = big()
+    currency: str = text()
+    booked_at: datetime = instant()  #: by the issuer's clock
+    reverses: str = text(default="")  #: of a reversal, the credit that it takes back
+    listed: int = integer()  #: how often that statement lists it; 0: it covers the instant, and has it no more
+    statement_id: int = big(references="statement.id")  #: that statement
+
+
+class StatementDifference(Table, table=True):
+    """Where an issuer's statement and our books do not agree: one line, one reason. Never deleted.
+
+    Opened by `statement import`. Closed by a later statement, or by the sweep, once it agrees; or by a person.
+    """
+
+    __tablename__ = "difference"
+    __table_args__ = _table(
+        _one_of("reason", DifferenceReason),
+        _one_of("state", DifferenceState),
+        CheckConstraint("(state = 'open') = (closed_at IS NULL)", name="closed_at"),
+        CheckConstraint("closed_by IS NULL OR evidence <> ''", name="evidence"),
+        Index(
+            "uq_difference_open",
+            "programme_id",
+            "reason",
+            "reference",
+            "credit_id",
+            unique=True,
+            sqlite_where=sql("state = 'open'"),
+            postgresql_where=sql("state = 'open'"),
+        ),
+        Index("ix_difference_reference", "programme_id", "reference"),
+        Index(
+            "ix_difference_open",
+            "disbursement_id",
+            sqlite_where=sql("state = 'open'"),
+            postgresql_where=sql("state = 'open'"),
+        ),
+        counted=True,
+    )
+    id: int = identity()
+    programme_id: int = big(references="programme.id")
+    statement_id: int = big(references="statement.id")  #: that showed it
+    reason: str = text()
+    reference: str = text()
+    credit_id: str = text(default="")  #: of the issuer's entry; empty where it has none
+    disbursement_id: int | None = big(default=None)  #: None where we know no line; no foreign key: a plan that is
+    #: dropped would look through all differences for each of its lines
+    expected_minor: int | None = big(default=None)  #: by our books, or by the credit that is reversed
+    expected_currency: str = text(default="")
+    found_minor: int | None = big(default=None)  #: by the issuer
+    found_currency: str = text(default="")
+    state: str = text(default=DifferenceState.OPEN)
+    opened_at: datetime = instant()
+    closed_at: datetime | None = instant(default=None)
+    closed_by: str | None = text(default=None)  #: a person; None where it came to agree
+    evidence: str = text(default="")  #: a person's reference to the proof, or what made it agree: statement 7, voucher
 
 
 class Sighting(Table, table=True):

@@ -26,6 +26,11 @@ SELECT (SELECT COUNT(*) FROM voucher WHERE id = :disbursement_id)
         WHERE i.disbursement_id = :disbursement_id AND a.outcome = 'credited')
 """)
 
+EXISTS_STATED = Query("""
+-- exists_stated: whether a statement of its issuer says that a line was credited, and nobody has said why not
+SELECT 1 FROM difference WHERE disbursement_id = :disbursement_id AND state = 'open' AND reason = 'not_settled' LIMIT 1
+""")
+
 INSERT_VOUCHER = Query("""
 -- insert_voucher: for a line that a person showed to be paid
 INSERT INTO voucher (id, batch_id, key_version) VALUES (:disbursement_id, NULL, :key_version)
@@ -54,9 +59,9 @@ def resolve_paid(tx: Tx, case_id: int, *, evidence: str, key_version: int) -> Ca
 def resolve_not_owed(tx: Tx, case_id: int, *, evidence: str = "") -> Case:
     """The line was not owed: give its reserve back. It is never credited.
 
-    Raises RefusedByState for a closed case, for a line that its issuer is known to have credited, and for one that it
-    may have credited and is still asked about; without evidence that it did not, also for one that it may have credited
-    in a time that a restored database has forgotten.
+    Raises RefusedByState for a closed case, for a line that its issuer is known to have credited, by its answer or by a
+    statement, and for one that it may have credited and is still asked about; without evidence that it did not, also
+    for one that it may have credited in a time that a restored database has forgotten.
     """
     if len(evidence) > EVIDENCE_MAX:
         raise RefusedInput(f"a reference to the evidence has at most {EVIDENCE_MAX} characters")
@@ -70,6 +75,12 @@ def resolve_not_owed(tx: Tx, case_id: int, *, evidence: str = "") -> Case:
         raise RefusedByState(
             f"the line of case {case_id} was credited by its issuer: it is owed, and paid",
             hint=f"despensa run retry {run_code(run)} --case {case_id}: its voucher is made from the issuer's answer",
+        )
+    if tx.first(EXISTS_STATED, disbursement_id=line.id) is not None:
+        raise RefusedByState(
+            f"a statement of its issuer says that the line of case {case_id} was credited",
+            hint=f"despensa run retry {run_code(run)} --case {case_id}: it asks the issuer; or, if the statement is "
+            "wrong: despensa statement close DIFFERENCE --evidence REFERENCE",
         )
     if not evidence.strip() and may_be_forgotten(tx, run, line.id):
         raise RefusedByState(

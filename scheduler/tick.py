@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from models import custody, health
 from models.broker import SafeRedisBroker
 from models.calendar import Cycle, Place, Slot, local_cycle, slots_within_reach
+from models.differences import close_settled
 from models.errors import BrokerUnreachable, DespensaError, Restored, UnknownZone
 from models.events import BrokerUnreachable as BrokerUnreachableEvent
 from models.events import Observed, SchedulerSeen, TickFailed
@@ -130,6 +131,8 @@ class Ticker:
             if looks:
                 self._looked_at = now
                 self._each("sweep", runs_ahead_of_time, wake, result, "ended")
+                with self._step("sweep", result), self.database.transaction() as tx:
+                    close_settled(tx)
             self._advance(result, now=now)
             places = self._places(result, now=now)
             if looks:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from models.calendar import BadCycle, Cycle
@@ -19,6 +19,9 @@ _REGISTRATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,39}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", re.ASCII)
 _REASON = re.compile(r"[a-z][a-z_]{0,39}", re.ASCII)
 _LOCATION = re.compile(r"[0-9]{5}", re.ASCII)
+_INSTANT = re.compile(
+    r"(20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -160,6 +163,17 @@ def day(text: str) -> str:
     if parsed.isoformat() != text:
         raise BrokenRule("must be a date, YYYY-MM-DD")
     return text
+
+
+def instant(text: str) -> datetime:
+    """An instant with its offset, in UTC."""
+    rule = "must be an instant with its offset, such as 2026-12-01T09:00:00-06:00 or 2026-12-01T15:00:00Z"
+    if not _INSTANT.fullmatch(text):
+        raise BrokenRule(rule)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise BrokenRule(rule) from None
 
 
 def yes_or_no(text: str) -> bool:

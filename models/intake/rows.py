@@ -54,8 +54,11 @@ class Row:
         return BadFile(self.path, rule, line=self.line, field=field)
 
 
-def read_rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV file, one at a time. Raises BadFile; an empty file, or one of a header alone, is refused.
+def read_rows(
+    path: Path, columns: Sequence[str], *, optional: Sequence[str] = (), none_allowed: bool = False
+) -> Iterator[Row]:
+    """The rows of a CSV file, one at a time. Raises BadFile; an empty file is refused, and so is one of a header alone,
+    unless `none_allowed`.
 
     An optional column that the file does not have is in no row.
     """
@@ -76,7 +79,7 @@ def read_rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = (
             raise BadFile(path, rule, line=reader.line_num) from None
         except UnicodeDecodeError:
             raise BadFile(path, "is not UTF-8; save it as CSV UTF-8", line=_undecodable_line(path)) from None
-    if count == 0:
+    if count == 0 and not none_allowed:
         raise BadFile(path, "holds a header and no rows")
 
 
