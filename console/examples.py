@@ -80,6 +80,20 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "despensa fund statement --donor 'Donor A' --cycle 2026-12",
         "despensa fund statement --fund fund-a --csv",
     ),
+    "statement": (
+        "despensa statement import 2026-12.csv --from 2026-12-01 --to 2027-01-01",
+        "despensa statement differences",
+    ),
+    "statement import": (
+        "despensa statement import 2026-12.csv --from 2026-12-01 --to 2027-01-01 --dry-run",
+        "despensa statement import 2026-12.csv --from 2026-12-01T00:00:00-06:00 --to 2027-01-01T00:00:00-06:00",
+        "despensa statement import --fetch --from 2026-12-01 --to 2026-12-02",
+    ),
+    "statement differences": (
+        "despensa statement differences",
+        "despensa statement differences --reason unknown_to_them --csv",
+    ),
+    "statement close": ("despensa statement close 7 --evidence 'issuer letter 2026-31'",),
     "report": ("despensa report month", "despensa report donor --from 2026-10 --to 2026-12 --outside --csv"),
     "report month": (
         "despensa report month",

@@ -10,7 +10,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from console import certificate, config, database, enrolment, fund, keys, logs, report, run, simulate, store, voucher
+from console import (
+    certificate,
+    config,
+    database,
+    enrolment,
+    fund,
+    keys,
+    logs,
+    report,
+    run,
+    simulate,
+    statement,
+    store,
+    voucher,
+)
 from console.dashboard.command import dashboard
 from console.demo import demo
 from console.doctor import doctor
@@ -80,6 +94,7 @@ app.add_typer(enrolment.app, name="enrolment", cls=Group)
 app.add_typer(run.app, name="run", cls=Group)
 app.add_typer(voucher.app, name="voucher", cls=Group)
 app.add_typer(fund.app, name="fund", cls=Group)
+app.add_typer(statement.app, name="statement", cls=Group)
 app.add_typer(report.app, name="report", cls=Group)
 app.add_typer(certificate.app, name="certificate", cls=Group)
 app.add_typer(store.app, name="store", cls=Group)

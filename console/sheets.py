@@ -21,7 +21,7 @@ def echo_csv(sheet: Sheet) -> None:
     """On standard output, with its headers."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(sheet.columns)
-    writer.writerows([_formula_safe(_cell(value)) for value in row] for row in sheet.rows)
+    writer.writerows([formula_safe(_cell(value)) for value in row] for row in sheet.rows)
 
 
 def echo_sheet(sheet: Sheet) -> None:
@@ -40,7 +40,8 @@ def _cell(value: Value) -> str:
     return SUPPRESSED if value is None else shown(str(value))
 
 
-def _formula_safe(cell: str) -> str:
+def formula_safe(cell: str) -> str:
+    """Text that a spreadsheet shows as it is."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

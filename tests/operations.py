@@ -17,8 +17,10 @@ from sqlalchemy import Connection, text
 from models import conflicts, custody, handover, key_rotation, server, sightings
 from models.case_groups import CaseChoice, list_groups
 from models.certify import create_certificate
+from models.differences import close_by_person, list_differences
 from models.handed_over import Files, HandedOver
 from models.intake.load import load
+from models.intake.statement import COLUMNS
 from models.keys import KeyRing, init_keys, load_keys
 from models.lost import list_lost
 from models.reconcile import reconcile
@@ -28,6 +30,7 @@ from models.report.month import month_report
 from models.report.others import approval_report, case_report, donor_report, store_report
 from models.runs import list_summaries
 from models.schema import look_at, upgrade
+from models.statements import import_statement
 from models.states import CallKind, CaseReason, ConflictDecision
 from models.storage import Database, Tx
 from models.tables import Batch, Case, Enrolment, EnrolmentConflict, LostRun, Notice, Programme, Run, run_code
@@ -63,6 +66,7 @@ from tests.builders import (
     families,
 )
 from tests.commands import ROOT
+from tests.statements import JANUARY
 from workers import credit, notify, outside
 from workers.issuers import calls
 from workers.issuers.answers import Answer, Credited, Rejected, TryLater
@@ -347,6 +351,16 @@ def _look_at_runs(desk: Desk) -> None:
 def _reconcile(desk: Desk) -> None:
     with desk.database.reading() as tx:
         reconcile(tx)
+        list(list_differences(tx))
+
+
+def _import_statement(desk: Desk) -> None:
+    """With a line that nobody knows, which a person then closes."""
+    path = desk.prepared.folder / "statement.csv"
+    path.write_text(f"{','.join(COLUMNS)}\ncredited,c-1,{'f' * 64},600,MXN,2026-01-15T12:00:00Z,\n")
+    report = import_statement(desk.database, path, JANUARY, programme="issued", dry_run=False)
+    with desk.tx() as tx:
+        close_by_person(tx, report.opened[0].first_id, evidence="asked")
 
 
 def _show_voucher(desk: Desk) -> None:
@@ -617,7 +631,8 @@ OPERATIONS = (
     Operation(
         "`run list`, `status`, `cases`, `lost`", _look_at_runs, ("run list", "run status", "run cases", "run lost")
     ),
-    Operation("`run reconcile`", _reconcile, ("run reconcile",)),
+    Operation("`run reconcile`, `statement differences`", _reconcile, ("run reconcile", "statement differences")),
+    Operation("`statement import`, `statement close`", _import_statement, ("statement import", "statement close")),
     Operation("`voucher show`", _show_voucher, ("voucher show",)),
     Operation("`voucher export`", _export, ("voucher export",)),
     Operation("`certificate create`", _certify, ("certificate create",)),

@@ -40,13 +40,15 @@ BEGIN
     END IF;
 END $$;
 
--- Nobody comes in who is no member. An import of families stages them in a temporary table.
+-- Nobody comes in who is no member. An import of families, or of an issuer's statement, stages
+-- it in a temporary table.
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO despensa_owner, despensa_enrol, despensa_plan, despensa_approve, '
                    'despensa_work, despensa_read', current_database());
-    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_owner, despensa_enrol', current_database());
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO despensa_owner, despensa_enrol, '
+                   'despensa_plan', current_database());
     EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_temp', current_database());
 END $$;
 
