@@ -59,7 +59,13 @@ def follow(
     result = ticker.tick()  # what the last steps journalled is sealed and emitted
     for error in result.errors:
         note(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""))
-    return sight, first_of([sight.exit_code, exit_of(result.errors)])
+    # Looked at again: another ticker may have closed a run just before, and its books were compared only now.
+    ended = look(entry.database, chosen, since=since, now=now(), embedded=embedded).runs
+    disagreeing = [run.run for run in ended if run.differences]
+    for name in disagreeing:
+        note(f"error: the books of run {name} do not agree: stop releasing\nhint: despensa run reconcile")
+    books = [Exit.BOOKS_DISAGREE for _ in disagreeing]
+    return sight, first_of([sight.exit_code, exit_of(result.errors), *books])
 
 
 class _WorkerWatch:

@@ -129,6 +129,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     }),
     "run.completed": ("2026-12-01T17:16:41.220069Z", SCHEDULER, {"state": "completed_with_cases"}),
     "notice.created": ("2026-12-01T17:16:41.220069Z", SCHEDULER, {"amount_minor": 246_213_000}),
+    "run.reconciled": ("2026-12-01T17:16:41.391114Z", SCHEDULER, {}),
     "notice.delivered": ("2026-12-01T17:16:42.008145Z", SCHEDULER, {}),
     "store.failed": ("2026-12-01T17:16:47.331870Z", WORKER, {
         "store": "TIJ-02", "notice_id": 2, "error": "http 503", "next_attempt_at": "2026-12-01T17:16:57.331870Z",
@@ -191,6 +192,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
     "database.saved": ("2026-12-05T19:00:00.114530Z", COMMAND, {
         "file": "despensa-3f9a1c2b-20261205T190000Z-0006.dump", "bytes": 48_219_776, "head_seq": 27,
     }),
+    "run.disagreed": ("2026-12-05T19:05:11.870021Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
     "books.disagreed": ("2026-12-05T19:05:12.008416Z", SCHEDULER, {"differences": 1, "checks": "reserves"}),
     "database.held": ("2026-12-05T19:20:00.310275Z", SCHEDULER, {
         "reason": "its journal ends at 20, and was at 27 already: it was restored, or lost its end", "head_seq": 20,

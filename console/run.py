@@ -130,15 +130,17 @@ def reconcile(
     ),
     as_json: bool = JSON,
 ) -> int:
-    """Whether every balance agrees with the rows it stands for, and the journal with heads that were kept. Else 13."""
+    """Whether every balance agrees with its rows, the journal with kept heads, issuers' statements with us. Else 13."""
     from console.tables import echo_table
     from models.heads_file import read_heads
-    from models.reconcile import names_of_checks
+    from models.reconcile import names_of_checks, stated_differences
     from scheduler.books_watch import read_kept, reconcile_and_tell
 
     given = [head for path in heads for head in read_heads(path)]
     with entry(while_held=True) as desk, desk.database.reading() as tx:
         differences = reconcile_and_tell(tx, desk.log, kept=sorted({*given, *read_kept(desk.settings.heads)}))
+        # Not of our books, and so no `books.disagreed`: what an issuer says. It has its own event, and its next step.
+        differences += stated_differences(tx)
     if as_json:
         echo_json({"agrees": not differences, "differences": [each.as_json() for each in differences]})
     elif differences:

@@ -35,7 +35,7 @@ def echo_runs(runs: Sequence[RunSummary]) -> None:
 
     rows = [
         (
-            run.run, run.state + (" (late)" if run.late else ""), run.counts.planned, run.counts.credited,
+            run.run, _state(run), run.counts.planned, run.counts.credited,
             run.counts.cases, run.counts.not_owed, format_amount(run.counts.credited_minor, run.currency),
             f"{run.counts.notices_delivered}/{_notices(run)}", run.blocked,
         )
@@ -62,6 +62,11 @@ def runs_as_json(runs: Sequence[RunSummary]) -> dict[str, object]:
     from models.runs import total
 
     return {"runs": [run.as_json() for run in runs], "totals": asdict(total(runs))}
+
+
+def _state(run: RunSummary) -> str:
+    late = " (late)" if run.late else ""
+    return f"{run.state}{late}" + (f": {run.differences} differences in its books" if run.differences else "")
 
 
 def _notices(run: RunSummary) -> int:

@@ -251,6 +251,24 @@ class RunCompleted(OfRun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunReconciled(OfRun):
+    """After a run closed, its books agree: vouchers, reserve, cases, events, and the funds that it drew on."""
+
+    NAME: ClassVar[str] = "run.reconciled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDisagreed(OfRun):
+    """After a run closed, its books do not agree. Its close stands: what was given was given. Stop releasing."""
+
+    NAME: ClassVar[str] = "run.disagreed"
+    LEVEL: ClassVar[str] = "error"
+
+    differences: int
+    checks: str  #: which found them, as `run reconcile` calls them, which shows them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCredited(OfRun):
     """A batch was credited: the vouchers whose ids lie from first_id to last_id and that had none before."""
 

@@ -63,19 +63,22 @@ class RunSummary:
     currency: str
     counts: Counts
     blocked: str
+    differences: int | None = None  #: in its books, at its last close; None while it goes on, and before it is compared
 
     def as_json(self) -> dict[str, object]:
-        """The object of the contract for scripts."""
+        """The object of the contract for scripts; with `differences` where its books have any."""
         head = {
             name: getattr(self, name) for name in ("run", "programme", "location", "cycle", "part", "state", "late")
         }
-        return {**head, "currency": self.currency, **asdict(self.counts)}
+        books = {"differences": self.differences} if self.differences else {}
+        return {**head, "currency": self.currency, **asdict(self.counts), **books}
 
 
 COUNT_RUNS = Query("""
 -- count_runs: lines, cases and notices of each run from :first_run_id to :last_run_id; bounded by that range
 SELECT r.id AS run_id, p.code AS programme, r.location_code, r.cycle, r.part, r.state, r.late, r.currency, r.blocked,
-       r.lines AS planned, r.planned_minor,
+       r.lines AS planned, r.planned_minor, CASE WHEN r.reconciled_close_at = r.completed_at THEN r.differences END
+         AS differences,
        COALESCE(b.credited, 0) + COALESCE(c.paid, 0) AS credited,
        COALESCE(b.credited_minor, 0) + COALESCE(c.paid_minor, 0) AS credited_minor,
        COALESCE(c.open, 0) AS cases, COALESCE(c.not_owed, 0) AS not_owed,
@@ -158,6 +161,7 @@ def list_summaries(tx: Tx, run_ids: Sequence[int]) -> list[RunSummary]:
             late=bool(row.late),
             currency=row.currency,
             blocked=row.blocked,
+            differences=row.differences,
             counts=Counts(**{name: int(getattr(row, name)) for name in Counts.__slots__}),
         )
         for row in rows

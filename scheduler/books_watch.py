@@ -15,6 +15,7 @@ from models.kept_head import Head
 from models.log import Log
 from models.reconcile import Difference, reconcile
 from models.storage import Database, Query, Tx
+from scheduler.compare import compare_again
 
 #: It reads everything there is.
 RECONCILE_EVERY_S = 3_600
@@ -47,6 +48,9 @@ class BooksWatch:
                 return False
             self._begun_s = begun_s  # also for an attempt that fails: what reads everything is not repeated at once
             differences = reconcile_and_tell(tx, self.log, kept=read_kept(self.heads))
+        if not differences:
+            with self.database.transaction() as tx:
+                compare_again(tx)
         self.differences, self.reconciled_at = len(differences), time.time()
         return True
 

@@ -72,6 +72,7 @@ def look(database: Database, chosen: Chosen, *, since: datetime, now: datetime, 
     states = [_settled(row.state, row.blocked, row.opens_at, row.completed_at, now=now) for row in rows]
     codes = [_exit_code(row.state, row.blocked, row.opens_at, now=now) for row in rows]
     codes += [Exit.WAITING_FOR_APPROVAL] * lost
+    codes += [Exit.BOOKS_DISAGREE for summary in summaries if summary.differences]
     return Sight(summaries, settled=all(states) and untried == 0, exit_code=first_of(codes), lost=lost)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from models.calendar import Cycle, Slot, slot_of
 from models.lost import list_lost
 from models.sightings import SEEN_WITHIN_S
-from models.states import CaseReason, NoticeState
+from models.states import CaseReason, DifferenceReason, NoticeState
 from models.storage import Query, Tx, seconds
 from scheduler.due import has_families, list_due, list_places
 
@@ -102,6 +102,20 @@ MEASURE_STORES = Query("""
 -- measure_stores: of each location's active stores, how many there are and how many are cut off; bounded by the stores
 SELECT location_code, COUNT(*) AS stores, SUM(CASE WHEN breaker_until IS NULL THEN 0 ELSE 1 END) AS cut_off
 FROM store WHERE active = :yes GROUP BY location_code
+""")
+
+MEASURE_DISAGREEING = Query("""
+-- measure_disagreeing: runs in whose books something differed at their close; bounded by the locations
+SELECT p.code AS programme, r.location_code, COUNT(*) AS runs
+FROM run r JOIN programme p ON p.id = r.programme_id
+WHERE r.differences > 0 AND r.reconciled_close_at = r.completed_at GROUP BY p.code, r.location_code
+""")
+
+MEASURE_DIFFERENCES = Query("""
+-- measure_differences: of each programme with an issuer, where its statements differ; bounded by the reasons
+SELECT p.code AS programme, COALESCE(d.reason, '') AS reason, COUNT(d.id) AS differences
+FROM issuer i JOIN programme p ON p.id = i.programme_id
+LEFT JOIN difference d ON d.programme_id = p.id AND d.state = 'open' GROUP BY p.code, COALESCE(d.reason, '')
 """)
 
 MEASURE_SEEN = Query("""
@@ -198,6 +212,11 @@ FUNDS = Family("despensa_fund_balance_minor_units", "A fund's free money, in min
                ("programme", "fund", "currency"))  # fmt: skip
 STORES = Family("despensa_stores", "Active stores.", ("location",))
 CUT_OFF = Family("despensa_stores_cut_off", "Active stores that failed several times in a row.", ("location",))
+DISAGREEING = Family("despensa_runs_disagreeing", "Runs in whose books something differed when they closed.", PLACE)
+DIFFERENCES = Family(
+    "despensa_statement_differences", "Where statements of an issuer and our books do not agree, open ones.",
+    ("programme", "reason"),
+)  # fmt: skip
 SEEN = Family("despensa_seen", "Schedulers and worker processes that said in the last minutes that they live.",
               ("role",))  # fmt: skip
 UNSEALED = Family("despensa_events_unsealed", "Business events without a place in the log.")
@@ -211,8 +230,8 @@ LOCATION = Family("despensa_location_info", "1; its labels say what a location i
 
 FAMILIES = (
     RUNS, PLANNED, PLANNED_MINOR, CREDITED, CREDITED_MINOR, NOT_OWED, UNRELEASED_MINOR, BATCHES, OPEN_AGE, CASES,
-    NOTICES, NOTICE_AGE, WAITING, WAITING_AGE, LATE, FUNDS, STORES, CUT_OFF, SEEN, UNSEALED, UNSEALED_AGE, UNEMITTED,
-    LOCATION,
+    NOTICES, NOTICE_AGE, WAITING, WAITING_AGE, LATE, FUNDS, STORES, CUT_OFF, DISAGREEING, DIFFERENCES, SEEN, UNSEALED,
+    UNSEALED_AGE, UNEMITTED, LOCATION,
 )  # fmt: skip
 
 #: What the sum is looked up by: the values of a family's labels, in their order.
@@ -262,6 +281,11 @@ class Measurer:
         for row in tx.all(MEASURE_STORES, yes=True):
             reading.add(STORES, row.location_code, value=row.stores)
             reading.add(CUT_OFF, row.location_code, value=row.cut_off)
+        for row in tx.all(MEASURE_DISAGREEING):
+            reading.add(DISAGREEING, row.programme, row.location_code, value=row.runs)
+        for row in tx.all(MEASURE_DIFFERENCES):
+            for reason in DifferenceReason:
+                reading.add(DIFFERENCES, row.programme, str(reason), value=row.differences * (row.reason == reason))
         self._read_seen(tx, reading)
         _read_journal(tx, reading)
         return reading
@@ -274,7 +298,7 @@ class Measurer:
         codes = {row.programme_id: row.programme for row in tx.all(LIST_CODES)}
         for place in places:
             labels = (codes[place.programme_id], place.location_code)
-            for family in (OPEN_AGE, WAITING_AGE, LATE):
+            for family in (OPEN_AGE, WAITING_AGE, LATE, DISAGREEING):
                 reading.raise_to(family, *labels, value=0)
             for state in (NoticeState.DUE, NoticeState.UNDELIVERED):
                 reading.raise_to(NOTICE_AGE, labels[0], str(state), value=0)

@@ -30,6 +30,7 @@ from models.tables import Programme
 from scheduler.advance import advance
 from scheduler.cancel import list_cancelled_runs, settle_cancelled
 from scheduler.close import close, list_finished_runs
+from scheduler.compare import compare_close, list_uncompared
 from scheduler.dispatch import Tally, dispatch
 from scheduler.due import journal_expected, list_due, list_places
 from scheduler.heads import ClosedHeads
@@ -162,6 +163,7 @@ class Ticker:
         if result.closed:
             with self._step("dispatch", result):  # its notices
                 result.sent += dispatch(self.database, self.broker, self.tally)
+        self._compare(result)
         if self.seals:
             with self._step("seal", result):
                 while seal(self.database):
@@ -172,6 +174,15 @@ class Ticker:
                 result.sealed += emit(self.database, self.log)
             with self._step("heads", result):
                 self.heads.keep(self.database)
+
+    def _compare(self, result: TickResult) -> None:
+        """The books of each run that was closed, by this ticker or by one that ended before it had looked."""
+        run_ids: list[int] = []
+        with self._step("reconcile", result), self.database.reading() as tx:
+            run_ids = list_uncompared(tx)
+        for run_id in run_ids:
+            with self._step("reconcile", result):
+                compare_close(self.database, run_id)
 
     def _is_whole(self, result: TickResult) -> bool:
         """Whether the database is the one that it was. Where it does not say, nothing is begun: the next tick asks."""

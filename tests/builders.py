@@ -8,6 +8,8 @@ from sqlalchemy import text as sql
 
 from models import books
 from models.calendar import Cycle, local_cycle, zone
+from models.events import FundDeposited
+from models.journal import append
 from models.states import GROUPS
 from models.storage import Database, Tx
 from models.tables import (
@@ -83,6 +85,13 @@ def a_programme(
                 )
             )  # fmt: skip
             books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor, currency="MXN")
+            append(
+                tx,
+                FundDeposited(
+                    programme=code, fund=fund.code, amount_minor=amount_minor, balance_minor=amount_minor,
+                    currency="MXN", operator="builder",
+                ),
+            )  # fmt: skip
     return programme
 
 
