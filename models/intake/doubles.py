@@ -103,12 +103,14 @@ _DIFFERENT = """EXISTS (SELECT 1 FROM enrolment_conflict f
       AND ((f.household_id = n.household_id AND f.other_household_id = o.household_id)
            OR (f.household_id = o.household_id AND f.other_household_id = n.household_id)))"""
 
+#: With a plus before the programme SQLite looks a person up by an index that it makes of the hashes, not through all
+#: enrolments of the programme for each row of the file.
 PAIR_WITH_ACTIVE = Query(f"""
 -- pair_with_active: newcomers with whoever of their person is active, and stays so by this file
 INSERT INTO double_stage (line, other_registration_id)
 SELECT n.line, oh.registration_id
 FROM newcomer_stage n JOIN household_stage s ON s.line = n.line
-JOIN enrolment o ON o.programme_id = :programme_id AND o.person_hash = s.person_hash AND o.status = 'active'
+JOIN enrolment o ON +o.programme_id = :programme_id AND o.person_hash = s.person_hash AND o.status = 'active'
                  AND o.household_id <> n.household_id
 JOIN household oh ON oh.id = o.household_id
 WHERE NOT {_DIFFERENT}
@@ -121,7 +123,7 @@ PAIR_WITH_PAID = Query("""
 INSERT INTO double_stage (line, other_registration_id)
 SELECT n.line, oh.registration_id
 FROM newcomer_stage n JOIN household_stage s ON s.line = n.line AND s.status = 'active'
-JOIN enrolment o ON o.programme_id = :programme_id AND o.person_hash = s.person_hash
+JOIN enrolment o ON +o.programme_id = :programme_id AND o.person_hash = s.person_hash
                  AND o.household_id <> n.household_id
 JOIN household oh ON oh.id = o.household_id
 WHERE NOT EXISTS (SELECT 1 FROM enrolment_conflict f WHERE f.programme_id = :programme_id
