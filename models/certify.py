@@ -41,6 +41,7 @@ from models.events import CertificateCreated
 from models.journal import append
 from models.key_rotation import LIST_CERTIFICATES, LOCK_KEYS, require_same
 from models.keys import Key, KeyRing
+from models.retention import require_kept
 from models.runs import find_run, of_run, summarise
 from models.storage import Database, Query, Tx
 from models.tables import LINES_PER_RUN, Location, Programme, Run, run_code
@@ -153,6 +154,7 @@ def sort_hmacs(hmacs: Iterable[bytes], *, folder: Path, at_a_time: int = SORTED_
 def _read_facts(tx: Tx, run: Run, keys: KeyRing) -> _Facts:
     head = custody.get_head(tx)
     _require_over(tx, run)
+    require_kept(tx, run)
     programme = tx.get(Programme, Programme.id == run.programme_id)
     require_same(tx, keys)
     key = keys.get(_version_of(tx, programme.code, run.cycle) or keys.latest.version)

@@ -442,6 +442,16 @@ class FileImported(Journalled):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HouseholdsReduced(Journalled):
+    """Families whose stated time is over: of each its lines are left, and its group and city in sums. Once for some."""
+
+    NAME: ClassVar[str] = "household.reduced"
+
+    programme: str  #: of which they were; of another one, too, where they are of several
+    households: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConflictFound(Journalled):
     """Families are held, whose person is enrolled already: two operators decide. Once an import, or a decision."""
 

@@ -24,6 +24,7 @@ from models.events import SecretRotated, VouchersExported
 from models.journal import append
 from models.keys import KeyRing, pin, voucher_number
 from models.money import MINOR_PER_MAJOR
+from models.retention import require_kept
 from models.runs import of_run
 from models.storage import Database, Query, Tx
 from models.tables import LINES_PER_RUN, Location, Run, Store, run_code
@@ -210,6 +211,7 @@ def export_run(database: Database, run: Run, *, keys: KeyRing, path: Path) -> Ex
     try:
         with database.reading() as tx:
             tx.allow_long_statement()
+            require_kept(tx, run)
             for row in tx.all(LIST_KEY_VERSIONS, **_range_of(run)):
                 keys.get(row.key_version)  # refuse before the first row, not at the millionth
             rows = _export_rows(tx, run, keys=keys)

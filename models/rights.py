@@ -21,6 +21,7 @@ ROLES = ("despensa_enrol", "despensa_plan", "despensa_approve", "despensa_work",
 #: Tables that say something of a family, or of a group of few. Every role reads the others.
 FAMILIES = frozenset({
     "household", "enrolment", "enrolment_conflict", "imported_file", "run_group", "batch_group", "fund_group",
+    "reduced_group",
 })  # fmt: skip
 
 #: What an approval is: of its columns one role alone writes all.
@@ -81,7 +82,8 @@ RIGHTS: dict[str, dict[str, str]] = {
     "fund_location": {"approve": "insert, delete"},
     "household": {
         "enrol": "select, insert, update(location_code, members, group_code)",
-        "plan": "select",
+        # A scheduler reduces who was kept for the stated time: a trigger refuses all else.
+        "plan": "select, update(registration_id, location_code, group_code)",
         # A reference for an outside issuer is derived from it.
         "work": "select(id, registration_id)",
     },
@@ -108,10 +110,14 @@ RIGHTS: dict[str, dict[str, str]] = {
     # Rules, money, places and stores are the approver's: the policy's limits bind whoever enrols and whoever plans.
     "programme": {"enrol": _LOCKED_PROGRAMME, "plan": _LOCKED_PROGRAMME, "approve": "insert, update"},
     "programme_location": {"approve": "insert, update(first_cycle)"},
+    "reduced_group": {
+        "plan": "select, insert, update(uncredited, uncredited_minor, completed)",
+        "approve": "select",
+    },
     "run": {
         "plan": "insert(programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest, "
         "currency, value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days, "
-        "batch_lines_max, planned_by, planned_at, blocked), "
+        "batch_lines_max, planned_by, planned_at, blocked, reconciled_close_at, differences), "
         # The approval is the policy's, by a scheduler: a person's is refused below.
         f"update(state, lines, planned_minor, digest, {_APPROVAL}, released_by, released_at, completed_at, blocked, "
         "reconciled_close_at, differences), delete",
@@ -136,7 +142,10 @@ RIGHTS: dict[str, dict[str, str]] = {
 }
 
 #: Functions that act as the owner, and who may call them. All others act as whoever calls them.
-DEFINERS: dict[str, tuple[str, ...]] = {"refresh_statistics": ("despensa_enrol", "despensa_plan")}
+DEFINERS: dict[str, tuple[str, ...]] = {
+    "refresh_statistics": ("despensa_enrol", "despensa_plan"),
+    "forget_person": (),  # a trigger's: nobody calls it
+}
 
 _RIGHT = re.compile(r"(?P<verb>\w+)(?:\((?P<columns>[^)]*)\))?")
 

@@ -119,6 +119,9 @@ class Programme(Table, table=True):
     policy_file_families_max: int | None = big(default=None)  #: families that one file may enrol
     cycle_max_minor: int | None = big(default=None)  #: all funds together reserve no more of a cycle; None: no cap
     rules_after_id: int = big(default=0)  #: the newest transfer when that cap was last changed: it binds those after
+    retention_months: int | None = integer(
+        default=None
+    )  #: so long after its last a family is kept; None: for good
 
 
 class Issuer(Table, table=True):
@@ -236,7 +239,10 @@ class ExchangeRate(Table, table=True):
 
 
 class Household(Table, table=True):
-    """A family. Personal data: these columns never leave the database but in hand-over files and backups."""
+    """A family. Personal data: these columns never leave the database but in hand-over files and backups.
+
+    After the time that its programmes state, scheduler.retention leaves of it what names nobody (models.retention).
+    """
 
     __table_args__ = _table(
         UniqueConstraint("registration_id"),
@@ -405,6 +411,21 @@ class RunGroup(Table, table=True):
     group_code: str = text(key=True)
     families: int = integer()
     amount_minor: int = big()
+
+
+class ReducedGroup(Table, table=True):
+    """Of a run's families that were reduced: what reports say by their group, which they have forgotten.
+
+    Set by scheduler.retention, in the transaction in which a family forgets its group; only ever added to.
+    """
+
+    __tablename__ = "reduced_group"
+    __table_args__ = _table()
+    run_id: int = big(references="run.id", key=True)
+    group_code: str = text(key=True)
+    uncredited: int = integer()  #: lines that were never credited
+    uncredited_minor: int = big()
+    completed: int = integer()  #: families that were credited in each of their months, of which this run's was the last
 
 
 class RunAmount(Table, table=True):

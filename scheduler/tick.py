@@ -35,6 +35,7 @@ from scheduler.dispatch import Tally, dispatch
 from scheduler.due import journal_expected, list_due, list_places
 from scheduler.heads import ClosedHeads
 from scheduler.plan import NothingToPlan, claim_slot, plan_slot
+from scheduler.retention import reduce_over
 from scheduler.retry import Choice, retry, runs_with_due_cases
 from scheduler.seal import emit, seal
 from scheduler.sweep import (
@@ -49,6 +50,8 @@ from scheduler.sweep import (
 
 #: How often a ticker looks through all that is there, for families without a line above all; and says that it lives.
 LOOK_EVERY = timedelta(minutes=1)
+#: How often it looks for families whose stated time is over: that goes by months.
+REDUCE_EVERY = timedelta(days=1)
 
 #: Cities that a scheduler plans at a time, where the database has more than one writer: one session's inserts wait for
 #: its commits and its one processor. More of them gain little on two processors, and take them from the workers. A
@@ -113,6 +116,7 @@ class Ticker:
     #: Due slots of which no family is entitled, until the next look: to find nobody takes a look through a location.
     _empty: set[Slot] = field(default_factory=set)
     _seen_at: datetime | None = None
+    _reduced_at: datetime | None = None
 
     def tick(self) -> TickResult:
         """Do all that should happen now. Raises only for faults of the program, never for one run's trouble.
@@ -174,6 +178,15 @@ class Ticker:
                 result.sealed += emit(self.database, self.log)
             with self._step("heads", result):
                 self.heads.keep(self.database)
+            self._reduce(result)
+
+    def _reduce(self, result: TickResult) -> None:
+        """The least urgent step; an attempt that failed is repeated the next day, or by the next process."""
+        now = self.clock()
+        if _is_over(self._reduced_at, now=now, every=REDUCE_EVERY):
+            self._reduced_at = now
+            with self._step("reduce", result):
+                reduce_over(self.database)
 
     def _compare(self, result: TickResult) -> None:
         """The books of each run that was closed, by this ticker or by one that ended before it had looked."""
@@ -354,9 +367,9 @@ class Ticker:
             self.log.observe(event)
 
 
-def _is_over(since: datetime | None, *, now: datetime) -> bool:
-    """Whether LOOK_EVERY is over. So it is, too, where a clock that was ahead was set right."""
-    return since is None or not since <= now < since + LOOK_EVERY
+def _is_over(since: datetime | None, *, now: datetime, every: timedelta = LOOK_EVERY) -> bool:
+    """Whether so much time is over. So it is, too, where a clock that was ahead was set right."""
+    return since is None or not since <= now < since + every
 
 
 def _retry_due(tx: Tx, run_id: int) -> int:

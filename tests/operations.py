@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from models import conflicts, custody, handover, key_rotation, server, sightings
+from models.calendar import Cycle
 from models.case_groups import CaseChoice, list_groups
 from models.certify import create_certificate
 from models.differences import close_by_person, list_differences
@@ -28,12 +29,13 @@ from models.report.by import By
 from models.report.fund import fund_statement
 from models.report.month import month_report
 from models.report.others import approval_report, case_report, donor_report, store_report
+from models.retention import NOWHERE
 from models.runs import list_summaries
 from models.schema import look_at, upgrade
 from models.statements import import_statement
 from models.states import CallKind, CaseReason, ConflictDecision
 from models.storage import Database, Tx
-from models.tables import Batch, Case, Enrolment, EnrolmentConflict, LostRun, Notice, Programme, Run, run_code
+from models.tables import Batch, Case, Enrolment, EnrolmentConflict, Location, LostRun, Notice, Programme, Run, run_code
 from scheduler import (
     approve,
     cancel,
@@ -54,6 +56,7 @@ from scheduler import (
 )
 from scheduler.measures import Measurer
 from scheduler.restore import require_owner
+from scheduler.retention import reduce_over
 from tests.builders import (
     CITIES,
     CYCLE,
@@ -145,6 +148,7 @@ def prepare(database: Database, folder: Path) -> Prepared:
     forgotten = a_programme(database, code="forgotten", approval="policy")  # it plans and releases nothing
     families(database, forgotten, 1, location=places[0], prefix=forgotten.code)
     an_issuer(database, issued, "https://issuer.example")
+    _keep_no_longer(database, forgotten, places[0])
     for programme in (ours, issued):
         for place in places:
             families(database, programme, FAMILIES, location=place, prefix=programme.code)
@@ -173,6 +177,14 @@ def prepare(database: Database, folder: Path) -> Prepared:
         notice = tx.list(Notice, Notice.run_id == runs["ended"].id)[0]
         prepared.notice, prepared.store = notice.id, notice.store_id
     return prepared
+
+
+def _keep_no_longer(database: Database, programme: Programme, place: str) -> None:
+    """A family whose stated time is over."""
+    families(database, programme, 1, location=place, first_cycle=Cycle(2004, 1), cycles=1, prefix="over")
+    with database.transaction() as tx:
+        tx.add(Location(code=NOWHERE, name="reduced", state="-", time_zone="UTC"))
+        tx.connection.execute(text("UPDATE programme SET retention_months = 12 WHERE id = :id"), {"id": programme.id})
 
 
 def _take(tx: Tx, *runs: Run) -> None:
@@ -482,6 +494,16 @@ def _due(desk: Desk) -> None:
         assert due.journal_expected(tx, due.list_places(tx, lost=[]), now=PAYDAY + timedelta(days=27)) > 0
 
 
+def _reduce(desk: Desk) -> None:
+    assert reduce_over(desk.database) == 1
+
+
+def _move(desk: Desk) -> None:
+    """By a statement of one's own: no command has a family move but an import."""
+    with desk.tx() as tx:
+        tx.connection.execute(text("UPDATE household SET location_code = :place WHERE id = 2"), {"place": CITIES[1][0]})
+
+
 def _dispatch(desk: Desk) -> None:
     with desk.tx() as tx:
         tx.all(
@@ -663,6 +685,8 @@ OPERATIONS = (
     ),
     Operation("scheduler: close a run", _of_run("ended", close.close), ("scheduler", "run start")),
     Operation("scheduler: seal and emit", _seal, ("scheduler", "run start")),
+    Operation("scheduler: reduce families whose stated time is over", _reduce, ("scheduler", "run start")),
+    Operation("move a family to another city, by SQL", _move, ("import",)),
     Operation("scheduler: hold a restored database", _hold, ("scheduler", "run start")),
     Operation("scheduler: measure", _measure, ("scheduler",)),
     Operation("services: say that one lives", _see, ("scheduler", "worker", "run start")),

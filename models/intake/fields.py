@@ -18,7 +18,7 @@ TEXTS_KEPT = 1_000
 _REGISTRATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,39}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", re.ASCII)
 _REASON = re.compile(r"[a-z][a-z_]{0,39}", re.ASCII)
-_LOCATION = re.compile(r"[0-9]{5}", re.ASCII)
+_LOCATION = re.compile(r"(?!00)[0-9]{5}", re.ASCII)
 _INSTANT = re.compile(
     r"(20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )

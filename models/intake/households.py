@@ -19,6 +19,7 @@ from models.intake.rows import BadFile, Row, read_rows
 from models.key_rotation import require_same
 from models.keys import load_keys
 from models.person_keys import Persons
+from models.retention import kept_from
 from models.storage import Query, Tx
 from models.tables import ImportedFile, Programme, run_code
 
@@ -89,6 +90,12 @@ JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
 WHERE (e.first_cycle <> s.first_cycle OR e.last_cycle <> s.last_cycle)
   AND EXISTS (SELECT 1 FROM (SELECT DISTINCT cycle FROM run WHERE programme_id = :programme_id) r
               JOIN disbursement d ON d.programme_id = :programme_id AND d.cycle = r.cycle AND d.household_id = h.id)
+""")
+
+FIND_OVER = Query("""
+-- find_over: the first line of a family that is not known, and whose months lie before those that are kept
+SELECT MIN(s.line) FROM household_stage s
+WHERE s.last_cycle < :kept_from AND NOT EXISTS (SELECT 1 FROM household h WHERE h.registration_id = s.registration_id)
 """)
 
 #: Of enrolments `e` and rows `s`: whether a row says who a family is, and it was not known, or said otherwise.
@@ -228,6 +235,7 @@ def load_households(tx: Tx, path: Path, programme: Programme, *, keys: Path | No
         line = tx.scalar(query, **({} if query is FIND_DOUBLED else {"programme_id": programme.id}))
         if line is not None:
             raise BadFile(path, rule, line=line, field=field)
+    _refuse_over(tx, path, programme)
     rehashed = doubles.rehash(tx, programme, persons) if persons else 0
     held = doubles.hold(tx, programme)
     counts = tx.one(COUNT_STAGE, programme_id=programme.id)
@@ -252,6 +260,16 @@ def load_households(tx: Tx, path: Path, programme: Programme, *, keys: Path | No
     doubles.drop_stages(tx)
     tx.execute(DROP_STAGE)
     return report
+
+
+def _refuse_over(tx: Tx, path: Path, programme: Programme) -> None:
+    """Whoever was reduced would come back with every file that still has the row."""
+    if programme.retention_months is None:
+        return
+    line = tx.scalar(FIND_OVER, kept_from=kept_from(tx.now, programme.retention_months))
+    if line is not None:
+        rule = f"its months ended more than {programme.retention_months} months ago, and are not kept: leave it out"
+        raise BadFile(path, rule, line=line, field="first_cycle")
 
 
 def _apply(tx: Tx, programme: Programme, counts: SqlRow[Any], *, key_version: int | None, file_id: int) -> None:

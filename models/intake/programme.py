@@ -22,9 +22,10 @@ from models.journal import append
 from models.money import AMOUNT_MINOR_MAX
 from models.outgoing import Outgoing
 from models.restores import LIST_RESTORES
+from models.retention import MONTHS_MAX, MONTHS_MIN, NOWHERE
 from models.states import Approval, RunState
 from models.storage import Query, Tx
-from models.tables import Fund, Issuer, Programme, Run, run_code
+from models.tables import Fund, Issuer, Location, Programme, Run, run_code
 
 T = TypeVar("T")
 GOODS_MAX = 100
@@ -52,6 +53,7 @@ KEYS = {
         "file_families_max",
     ),
     "caps": ("cycle_max",),
+    "retention": ("months",),
     "goods": ("permitted", "excluded"),
     "issuer": ("url", "calls_max", "key_window_hours"),
 }
@@ -90,6 +92,8 @@ def load_programme(tx: Tx, path: Path, outgoing: Outgoing) -> tuple[Programme, F
     programme = tx.get(Programme, Programme.code == programme.code)
     if programme.cycle_max_minor != cap_before_minor:
         _cap(tx, programme)
+    if programme.retention_months is not None and tx.find(Location, Location.code == NOWHERE) is None:
+        tx.add(Location(code=NOWHERE, name="reduced", state="-", time_zone="UTC"))
     issuer_changed = _write_issuer(tx, programme, issuer, issuer_before)
     report.count(document.line_of("", "code"), None if changed is None else changed + issuer_changed)
     return programme, report
@@ -214,7 +218,12 @@ def _programme(document: "_Document") -> Programme:
         permitted_goods=document.goods("permitted"),
         excluded_goods=document.goods("excluded"),
         cycle_max_minor=document.get("caps", "cycle_max", money) if document.has("caps") else None,
+        retention_months=document.number("retention", "months", MONTHS_MIN, MONTHS_MAX)
+        if document.has("retention")
+        else None,
     )
+    if programme.retention_months is not None and programme.validity_days > programme.retention_months * 28:
+        raise document.refuse("retention", "months", "must not end while a voucher is valid: see validity_days")
     for name, rail in _rails(document, money).items():
         setattr(programme, name, rail)
     return programme

@@ -68,19 +68,29 @@ ORDER BY r.cycle, r.location_code, r.rate_millionths, g.group_code
 """)  # noqa: S608  # of constants, of no input
 
 SUM_UNCREDITED_BY_GROUP = Query(f"""
--- sum_uncredited_by_group: lines without a voucher, by the group that their family is in now; bounded as before
-SELECT {_SLOT}, h.group_code AS part_of, COUNT(*) AS families, CAST(SUM(d.amount_minor) AS BIGINT) AS amount_minor
-FROM {_LINES} JOIN household h ON h.id = d.household_id
-WHERE {_CHOSEN} AND v.id IS NULL GROUP BY {_SLOT}, h.group_code ORDER BY h.group_code
+-- sum_uncredited_by_group: lines without a voucher, by the group that their family is in now, or was in when it was
+-- reduced; bounded as before
+SELECT cycle, location_code, currency, value_currency, rate_millionths, rate_source, rate_date, part_of,
+       CAST(SUM(families) AS BIGINT) AS families, CAST(SUM(amount_minor) AS BIGINT) AS amount_minor
+FROM (SELECT {_SLOT}, h.group_code AS part_of, 1 AS families, d.amount_minor
+      FROM {_LINES} JOIN household h ON h.id = d.household_id
+      WHERE {_CHOSEN} AND v.id IS NULL AND h.group_code <> 'reduced'
+      UNION ALL
+      SELECT {_SLOT}, g.group_code, g.uncredited, g.uncredited_minor
+      FROM run r JOIN reduced_group g ON g.run_id = r.id WHERE {_CHOSEN} AND g.uncredited > 0) missing
+GROUP BY cycle, location_code, currency, value_currency, rate_millionths, rate_source, rate_date, part_of
+ORDER BY part_of
 """)  # noqa: S608  # of constants, of no input
 
 #: :part_of is one of By.
 COUNT_COMPLETED = Query(f"""
--- count_completed: families that were credited in each of their months, the last in this cycle; bounded as before
-SELECT done.last_cycle AS cycle, r.location_code, r.rate_millionths,
+-- count_completed: families that were credited in each of their months, the last in this cycle; bounded as before. By
+-- group those that were reduced are counted with their run
+SELECT cycle, location_code, rate_millionths, part_of, CAST(SUM(families) AS BIGINT) AS families
+FROM (SELECT done.last_cycle AS cycle, r.location_code, r.rate_millionths,
        CASE :part_of WHEN 'group' THEN h.group_code WHEN 'support' THEN CAST(done.months AS TEXT) ELSE '' END
            AS part_of,
-       COUNT(*) AS families
+       1 AS families
 FROM (SELECT d.household_id, e.last_cycle, COUNT(*) AS months,
              MAX(CASE WHEN d.cycle = e.last_cycle THEN d.id ELSE 0 END) AS last_id
       FROM enrolment e
@@ -91,7 +101,11 @@ FROM (SELECT d.household_id, e.last_cycle, COUNT(*) AS months,
       HAVING COUNT(*) = {_MONTH_OF_SUPPORT.replace("d.cycle", "e.last_cycle")}) done
 JOIN run r ON r.id = done.last_id / 10000000
 JOIN household h ON h.id = done.household_id
-GROUP BY done.last_cycle, r.location_code, r.rate_millionths, 4
+WHERE :part_of <> 'group' OR h.group_code <> 'reduced'
+UNION ALL
+SELECT r.cycle, r.location_code, r.rate_millionths, g.group_code, g.completed
+FROM run r JOIN reduced_group g ON g.run_id = r.id WHERE :part_of = 'group' AND {_CHOSEN} AND g.completed > 0) completed
+GROUP BY cycle, location_code, rate_millionths, part_of
 """)  # noqa: S608  # of constants, of no input
 
 
