@@ -217,6 +217,7 @@ STORY: dict[str, tuple[str, Writer, dict[str, Value]]] = {
         "reason": "unknown_to_them", "differences": 1, "first_difference_id": 7, "last_difference_id": 7,
         "closed": "person",
     }),
+    "household.reduced": ("2029-03-02T06:01:14.330871Z", SCHEDULER, {"households": 212}),
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ COLUMNS = {
     "outcome": "VARCHAR",
     **dict.fromkeys(("seq", "run_id", "part", "late", "planned", "planned_minor"), "JSON"),
     **dict.fromkeys(("credited", "credited_minor", "cases", "notices", "kept_seq", "forgotten_seq"), "JSON"),
+    "differences": "JSON",
 }
 
 #: What an event's line must carry to be counted.
@@ -32,6 +33,8 @@ NEEDED = {
     "run.cancelled": ("run_id", "cases", "notices"),
     "run.retried": ("run_id", "cases", "state"),
     "run.completed": ("run_id", "notices"),
+    "run.disagreed": ("run_id", "differences"),
+    "run.reconciled": ("run_id",),
     "batch.credited": ("run_id", "credited", "credited_minor"),
     "case.resolved": ("run_id", "credited", "credited_minor", "notices"),
     **dict.fromkeys(
@@ -46,7 +49,8 @@ SELECT whole(seq) AS seq, hash, event, whole(run_id) AS run_id, run, programme, 
        state, CASE CAST(late AS VARCHAR) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END AS late,
        whole(planned) AS planned, whole(planned_minor) AS planned_minor, currency, whole(credited) AS credited,
        whole(credited_minor) AS credited_minor, whole(cases) AS cases, whole(notices) AS notices, outcome,
-       whole(kept_seq) AS kept_seq, whole(forgotten_seq) AS forgotten_seq, filename AS file
+       whole(differences) AS differences, whole(kept_seq) AS kept_seq, whole(forgotten_seq) AS forgotten_seq,
+       filename AS file
 FROM read_json($files, format = 'newline_delimited', columns = $columns, compression = $compression,
                ignore_errors = $ignore_errors, filename = TRUE)
 WHERE seq IS NOT NULL
@@ -65,6 +69,7 @@ SELECT run_id, event, state, outcome, MIN(run) AS run, MIN(programme) AS program
        MIN(cycle) AS cycle, MIN(part) AS part, BOOL_OR(late) AS late, MIN(currency) AS currency,
        SUM(planned) AS planned, SUM(planned_minor) AS planned_minor, SUM(credited) AS credited,
        SUM(credited_minor) AS credited_minor, SUM(cases) AS cases, SUM(notices) AS notices,
+       ARG_MAX(differences, seq) AS differences,
        COUNT(*) AS lines, COUNT(*) FILTER (WHERE {INCOMPLETE}) AS incomplete, LIST(seq) AS seqs, MAX(seq) AS last_seq
 GROUP BY run_id, event, state, outcome
 """
@@ -75,7 +80,7 @@ CREATE TABLE line (
     seq BIGINT, hash VARCHAR, event VARCHAR, run_id BIGINT, run VARCHAR, programme VARCHAR, location VARCHAR,
     cycle VARCHAR, part BIGINT, state VARCHAR, late BOOLEAN, planned BIGINT, planned_minor BIGINT, currency VARCHAR,
     credited BIGINT, credited_minor BIGINT, cases BIGINT, notices BIGINT, outcome VARCHAR,
-    kept_seq BIGINT, forgotten_seq BIGINT, file VARCHAR)
+    differences BIGINT, kept_seq BIGINT, forgotten_seq BIGINT, file VARCHAR)
 """
 CREATE_COUNTED = f"-- create_counted: empty, as no line is kept yet\nCREATE TABLE counted AS FROM line {COUNT}"
 COUNT_FILES = f"""
@@ -174,7 +179,10 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
                       ELSE 0 END) AS notices_due,
        COALESCE(SUM(lines) FILTER (WHERE event = 'notice.delivered'), 0) AS notices_delivered,
        SUM(CASE event WHEN 'notice.undelivered' THEN lines WHEN 'notice.resent' THEN -lines ELSE 0 END)
-           AS notices_undelivered
+           AS notices_undelivered,
+       ARG_MAX(CASE event WHEN 'run.disagreed' THEN differences ELSE 0 END, last_seq)
+           FILTER (WHERE event IN ('run.disagreed', 'run.reconciled', 'run.retried', 'run.completed', 'run.cancelled'))
+           AS differences
 FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved' THEN 'approved'
                            WHEN 'run.released' THEN 'released' WHEN 'run.resumed' THEN 'released'
                            WHEN 'run.paused' THEN 'paused'
@@ -283,6 +291,7 @@ def _summaries(connection: duckdb.DuckDBPyConnection, *, from_seq: int) -> list[
             currency=row["currency"],
             counts=Counts(**{name: int(row[name]) for name in Counts.__slots__}),
             blocked="",
+            differences=row["differences"],
         )
         for row in rows
     ]

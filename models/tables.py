@@ -119,9 +119,7 @@ class Programme(Table, table=True):
     policy_file_families_max: int | None = big(default=None)  #: families that one file may enrol
     cycle_max_minor: int | None = big(default=None)  #: all funds together reserve no more of a cycle; None: no cap
     rules_after_id: int = big(default=0)  #: the newest transfer when that cap was last changed: it binds those after
-    retention_months: int | None = integer(
-        default=None
-    )  #: so long after its last a family is kept; None: for good
+    retention_months: int | None = integer(default=None)  #: so long after its last a family is kept; None: for good
 
 
 class Issuer(Table, table=True):

@@ -28,14 +28,14 @@ _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 CREATE_STAGE = Query(
     """
--- create_stage: the file's rows, until they are applied
+-- create_statement_stage: the file's rows, until they are applied
 CREATE TEMPORARY TABLE statement_stage (
     line BIGINT PRIMARY KEY, kind TEXT NOT NULL, credit_id TEXT NOT NULL, reference TEXT NOT NULL,
     amount_minor BIGINT NOT NULL, currency TEXT NOT NULL, booked_at TEXT NOT NULL, reverses TEXT NOT NULL,
     listed BIGINT NOT NULL DEFAULT 1) ON COMMIT DROP
 """,
     sqlite="""
--- create_stage: the file's rows, until they are applied
+-- create_statement_stage: the file's rows, until they are applied
 CREATE TEMPORARY TABLE statement_stage (
     line INTEGER PRIMARY KEY, kind TEXT NOT NULL, credit_id TEXT NOT NULL, reference TEXT NOT NULL,
     amount_minor INTEGER NOT NULL, currency TEXT NOT NULL, booked_at TEXT NOT NULL, reverses TEXT NOT NULL,
@@ -44,18 +44,20 @@ CREATE TEMPORARY TABLE statement_stage (
 )
 STAGE_ROWS = Query(
     """
--- stage_rows: rows of the file, in the order of StagedRow
+-- stage_entries: rows of the file, in the order of StagedRow
 COPY statement_stage (line, kind, credit_id, reference, amount_minor, currency, booked_at, reverses)
 FROM STDIN (FORMAT binary)
 """,
     sqlite="""
--- stage_rows: rows of the file, in the order of StagedRow
+-- stage_entries: rows of the file, in the order of StagedRow
 INSERT INTO statement_stage (line, kind, credit_id, reference, amount_minor, currency, booked_at, reverses)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """,
 )
-INDEX_STAGE = Query("-- index_stage: for the joins\nCREATE INDEX ix_statement_stage ON statement_stage (credit_id)")
-ANALYZE_STAGE = Query("-- analyze_stage: so that the joins are planned well\nANALYZE statement_stage")
+INDEX_STAGE = Query(
+    "-- index_statement_stage: for the joins\nCREATE INDEX ix_statement_stage ON statement_stage (credit_id)"
+)
+ANALYZE_STAGE = Query("-- analyze_statement_stage: so that the joins are planned well\nANALYZE statement_stage")
 
 FIND_CONTRADICTED = Query("""
 -- find_contradicted: the first line that says something else of an entry than a line before it
@@ -93,7 +95,7 @@ SELECT COALESCE(SUM(listed), 0) AS lines,
 FROM statement_stage
 """)
 
-DROP_STAGE = Query("-- drop_stage: applied\nDROP TABLE statement_stage")
+DROP_STAGE = Query("-- drop_statement_stage: applied\nDROP TABLE statement_stage")
 
 
 @dataclass(frozen=True, slots=True)

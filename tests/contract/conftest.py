@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from models.storage import Database
 from models.tables import Programme
-from tests.builders import CITIES, a_programme, families, families_due, vouchers_of
+from tests.builders import CITIES, a_programme, an_issuer, families, families_due, vouchers_of
 from tests.copies import create_copy, drop_copy
 from tests.fakes import FakeStore
 from tests.installation import Installation
@@ -44,6 +44,7 @@ def _scrape(installation: Installation, store: FakeStore) -> dict[str, str]:
         a_programme(database, code=code, approval=approval, store_url=store.url)
         for code, approval in (("credited", "policy"), ("waiting", "person"))
     )
+    an_issuer(database, a_programme(database, code="issued", stores=0), "https://issuer.example")  # it has no families
     with database.transaction() as tx:
         tx.connection.execute(update(Programme).values(payday_time="00:00"))
     cycle = families_due(database, credited, CREDITED, now=now)

@@ -124,7 +124,7 @@ def test_a_place_that_two_lines_fill_differently_is_refused(tmp_path: Path, chan
     line = like("batch.credited")
     path = written(tmp_path / "a.jsonl", [line, {**line, **change}])
 
-    with pytest.raises(BooksDisagree, match=r"seq 16 is there twice, and differs"):
+    with pytest.raises(BooksDisagree, match=r"seq 18 is there twice, and differs"):
         asked("SELECT 1", path)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import text
 
 from console import logs
 from console.dashboard.board import Board
@@ -31,6 +32,7 @@ from models.tables import Case, Disbursement, JournalHead, Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.close import close
+from scheduler.compare import compare_again, compare_close
 from scheduler.discard import discard
 from scheduler.notices import resend
 from scheduler.pause import pause, resume
@@ -504,7 +506,7 @@ def test_changed_amount_makes_log_and_database_differ(books: Books) -> None:
     path = rewrite(books, change)
 
     assert runs_as_json(read_totals([path]).summaries) != runs_as_json(books.summaries())
-    assert [fault.seq for fault in verify([path]).faults] == [4]
+    assert [fault.seq for fault in verify([path]).faults] == [5]
 
 
 def test_repeated_seq_with_another_hash_is_refused(books: Books) -> None:
@@ -544,8 +546,29 @@ def test_missing_lines_are_refused_and_named(books: Books) -> None:
 def test_files_that_begin_after_the_plan_of_a_run_are_refused(books: Books) -> None:
     a_finished_month(books)
 
-    with pytest.raises(DespensaError, match=r"begin at seq 2, after the plan of 1 of their runs: 2026-12/02004"):
-        read_totals([rewrite(books, lambda lines: lines.pop(0))])
+    def drop(lines: list[Line]) -> None:
+        del lines[:2]  # the fund's deposit, and the plan
+
+    with pytest.raises(DespensaError, match=r"begin at seq 3, after the plan of 1 of their runs: 2026-12/02004"):
+        read_totals([rewrite(books, drop)])
+
+
+def test_run_that_disagrees_is_told_until_it_agrees_or_goes_on(books: Books) -> None:
+    run = a_finished_month(books)
+    with books.database.transaction() as tx:
+        tx.connection.execute(text("UPDATE fund SET balance_minor = balance_minor + 1"))
+
+    assert compare_close(books.database, run.id)
+    books.assert_equal()
+    disagreeing = [each.differences for each in read_totals([books.path]).summaries]
+    with books.database.transaction() as tx:
+        tx.connection.execute(text("UPDATE fund SET balance_minor = balance_minor - 1"))
+        compare_again(tx)
+    assert compare_close(books.database, run.id)
+    books.assert_equal()
+
+    assert disagreeing != [0]
+    assert [each.differences for each in read_totals([books.path]).summaries] == [0]
 
 
 def test_files_that_begin_between_two_months_count_what_they_hold_whole(books: Books) -> None:

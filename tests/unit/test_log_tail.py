@@ -272,7 +272,7 @@ def test_a_packed_file_is_not_followed(command_line: CommandLine, tmp_path: Path
 def test_readable_line_tells_the_event_and_its_fields() -> None:
     shown = readable(like("batch.credited"), colour=False)
 
-    assert shown.startswith("2026-12-01T17:15:34.549907Z info    batch.credited #16 ")
+    assert shown.startswith("2026-12-01T17:15:34.549907Z info    batch.credited #18 ")
     assert "run=2026-12/02004" in shown
     assert "credited_minor=8290000" in shown
     assert "location=" not in shown
