@@ -84,15 +84,20 @@ def a_programme(
                     position=position, balance_minor=0,
                 )
             )  # fmt: skip
-            books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor, currency="MXN")
-            append(
-                tx,
-                FundDeposited(
-                    programme=code, fund=fund.code, amount_minor=amount_minor, balance_minor=amount_minor,
-                    currency="MXN", operator="builder",
-                ),
-            )  # fmt: skip
+            give(tx, programme, fund, amount_minor)
     return programme
+
+
+def give(tx: Tx, programme: Programme, fund: Fund, amount_minor: int) -> None:
+    """A deposit, with its event, as an import has it."""
+    books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor, currency="MXN")
+    append(
+        tx,
+        FundDeposited(
+            programme=programme.code, fund=fund.code, amount_minor=amount_minor,
+            balance_minor=fund.balance_minor + amount_minor, currency="MXN", operator="builder",
+        ),
+    )  # fmt: skip
 
 
 def an_issuer(

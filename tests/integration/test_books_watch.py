@@ -50,9 +50,9 @@ def test_books_that_disagree_are_an_error_that_names_the_checks(installation: In
 
     watch.reconcile_if_due()
 
-    assert watch.differences == 1
-    assert said(installation) == [("books.reconciled", "info", 1), ("books.disagreed", "error", 1)]
-    assert installation.lines()[-1]["checks"] == "fund_balances"
+    assert watch.differences == 2
+    assert said(installation) == [("books.reconciled", "info", 2), ("books.disagreed", "error", 2)]
+    assert installation.lines()[-1]["checks"] == "fund_balances fund_equation"
 
 
 def test_full_disk_hides_no_difference(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_full_disk_hides_no_difference(installation: Installation, monkeypatch: 
     watch = BooksWatch(installation.database, installation.log, installation.settings.heads)
 
     assert watch.reconcile_if_due()
-    assert watch.differences == 1
+    assert watch.differences == 2
 
 
 def test_nothing_is_read_while_a_run_is_released(installation: Installation) -> None:

@@ -91,9 +91,12 @@ DAMAGES = {
     ),
     "a peso that left the reserve": (
         "UPDATE transfer SET amount_minor = amount_minor + 1 WHERE run_id = :run_id AND kind = 'reserve'",
-        {"fund_balances", "journal_reserved", "reserves"},
+        {"fund_balances", "fund_equation", "fund_reserves", "journal_reserved", "reserves"},
     ),
-    "a fund that holds less": ("UPDATE fund SET balance_minor = balance_minor - 1", {"fund_balances"}),
+    "a fund that holds less": (
+        "UPDATE fund SET balance_minor = balance_minor - 1",
+        {"fund_balances", "fund_equation"},
+    ),
     "a line that was raised": (
         "UPDATE disbursement SET amount_minor = amount_minor + 1 WHERE id = :first_id",
         {"journal_credited", "outstanding", "run_amounts"},
@@ -201,9 +204,9 @@ def test_books_that_agree_again_take_the_mark_from_their_runs(installation: Inst
         damaged(tx, run, DAMAGES["a fund that holds less"][0])
     installation.ticker().work()
     watch = BooksWatch(installation.database, installation.log, installation.settings.heads, steady_s=lambda: 0.0)
-    assert watch.reconcile_if_due() and watch.differences == 1
+    assert watch.reconcile_if_due() and watch.differences == 2
     installation.ticker().work()
-    assert run_again(installation.database, run).differences == 1
+    assert run_again(installation.database, run).differences == 2
 
     with installation.database.transaction() as tx:
         tx.connection.execute(sql("UPDATE fund SET balance_minor = balance_minor + 1"))
@@ -230,8 +233,8 @@ def test_operators_see_it_and_the_command_that_followed_ends_with_13(
 
     assert started.code == Exit.BOOKS_DISAGREE
     assert "the books of run 2026-12/02004 do not agree" in started.stderr
-    assert ": 1 differences in its books" in status.stdout
-    assert [each["differences"] for each in as_json] == [1]  # type: ignore[attr-defined]
+    assert ": 2 differences in its books" in status.stdout
+    assert [each["differences"] for each in as_json] == [2]  # type: ignore[attr-defined]
     assert reconciled.code == Exit.BOOKS_DISAGREE
 
 

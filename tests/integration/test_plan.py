@@ -231,7 +231,7 @@ def test_discarded_plan_is_gone_and_planned_anew(database: Database) -> None:
     assert run.lines == 16
     with database.reading() as tx:
         events = [row.event for row in tx.list(Journal)]
-    assert events == ["run.planned", "run.discarded", "run.planned"]
+    assert events == ["fund.deposited", "run.planned", "run.discarded", "run.planned"]
 
 
 def test_released_run_cannot_be_discarded(database: Database) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from console import run as run_commands
 from console import voucher as voucher_commands
-from models import books
 from models.errors import BooksDisagree, Exit, FundTooSmall, RefusedByState, RefusedInput
 from models.states import RunState
 from models.tables import Fund, LostRun, Programme, Run, RunGroup
@@ -25,6 +24,7 @@ from tests.builders import (
     batches_of,
     families,
     fund_balance_minor,
+    give,
     run_again,
     vouchers_of,
     without_guards,
@@ -356,7 +356,7 @@ def test_run_is_entered_where_its_funds_have_room_for_small_batches_alone(
     with database.transaction() as tx:
         one, other = tx.list(Fund, order=[Fund.position])
         for fund, amount_minor in ((one, first), (other, sum(rest))):
-            books.deposit(tx, fund_id=fund.id, amount_minor=amount_minor + 100, currency="MXN")
+            give(tx, programme, fund, amount_minor + 100)
     site.write_log()
     put_back = site.backup()
     run = a_released_run(database, programme, batch_lines=batch_lines)
