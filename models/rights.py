@@ -63,7 +63,7 @@ RIGHTS: dict[str, dict[str, str]] = {
     # A plan that was not released may be dropped; a trigger keeps the lines of one that was.
     "disbursement": {"plan": "insert, delete"},
     "enrolment": {
-        "enrol": "select, insert, update(first_cycle, last_cycle, status, reason_code, file_id, person_hash, "
+        "enrol": "select, insert, update(first_cycle, last_cycle, status, reason_code, person_hash, "
         "person_key_version, person_seat)",
         "plan": "select",
     },

@@ -137,8 +137,8 @@ def recover(tx: Tx, run_id: int, files: Files, *, evidence: str) -> Run:
     families = _find_families(tx, files.vouchers, classes=sources.classes())
     _refuse_other_lines(tx, lost, [family.id for family in families.values()])
     batch_lines = _choose_batch_lines(sources, files.vouchers, families)
-    run = _enter(tx, lost, programme, files, families, batch_lines=batch_lines)
     _decide(tx, lost, outcome="handed_over", evidence=evidence or " ".join(files.digests)[:EVIDENCE_MAX])
+    run = _enter(tx, lost, programme, files, families, batch_lines=batch_lines)
     append(
         tx,
         RunRecovered(

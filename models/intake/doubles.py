@@ -75,16 +75,19 @@ WHERE household_stage.registration_id = c.registration_id AND household_stage.st
 """)
 
 REMEMBER_PERSONS = Query("""
--- remember_persons: of rows that do not say who comes back
+-- remember_persons: of rows that do not say who comes back, or whose months are others
 UPDATE household_stage SET person_hash = c.person_hash
-FROM (SELECT h.registration_id, e.person_hash FROM enrolment e JOIN household h ON h.id = e.household_id
-      WHERE e.programme_id = :programme_id AND e.status <> 'active' AND e.person_hash IS NOT NULL) c
+FROM (SELECT h.registration_id, e.person_hash, e.status, e.first_cycle, e.last_cycle
+      FROM enrolment e JOIN household h ON h.id = e.household_id
+      WHERE e.programme_id = :programme_id AND e.person_hash IS NOT NULL) c
 WHERE household_stage.registration_id = c.registration_id
+  AND (c.status <> 'active' OR c.first_cycle <> household_stage.first_cycle
+       OR c.last_cycle <> household_stage.last_cycle)
   AND household_stage.status = 'active' AND household_stage.person_hash = ''
 """)
 
 STAGE_NEWCOMERS = Query("""
--- stage_newcomers: rows that would be active, and are not, or were not of this person
+-- stage_newcomers: rows that would be active, and are not, or were not of this person, or not in these months
 INSERT INTO newcomer_stage (line, household_id, active, decided)
 SELECT s.line, COALESCE(h.id, 0), CASE WHEN e.status = 'active' THEN 1 ELSE 0 END,
        CASE WHEN EXISTS (SELECT 1 FROM enrolment_conflict f WHERE f.programme_id = :programme_id
@@ -93,7 +96,8 @@ FROM household_stage s
 LEFT JOIN household h ON h.registration_id = s.registration_id
 LEFT JOIN enrolment e ON e.household_id = h.id AND e.programme_id = :programme_id
 WHERE s.status = 'active' AND s.person_hash <> ''
-  AND NOT (COALESCE(e.status, '') = 'active' AND COALESCE(e.person_hash, '') = s.person_hash)
+  AND NOT (COALESCE(e.status, '') = 'active' AND COALESCE(e.person_hash, '') = s.person_hash
+           AND e.first_cycle = s.first_cycle AND e.last_cycle = s.last_cycle)
 """)
 ANALYZE_NEWCOMERS = Query("-- analyze_newcomers: so that the joins are planned well\nANALYZE newcomer_stage")
 

@@ -86,7 +86,7 @@ def load_programme(tx: Tx, path: Path, outgoing: Outgoing) -> tuple[Programme, F
         programme.id = before.id
         issuer_before = tx.find(Issuer, Issuer.programme_id == before.id)
         _refuse_what_is_fixed(tx, document, programme, before, issuer, issuer_before)
-        _refuse_own_rules(tx, document, programme, before)
+        _refuse_other_rules(tx, document, programme, before)
     changed = upsert(tx, programme, before)
     cap_before_minor = before.cycle_max_minor if before else None
     programme = tx.get(Programme, Programme.code == programme.code)
@@ -132,18 +132,14 @@ def _refuse_what_is_fixed(
         _refuse_to_leave(tx, document, issuer_before)
 
 
-def _refuse_own_rules(tx: Tx, document: "_Document", programme: Programme, before: Programme) -> None:
-    """Who planned what waits for approval would approve it so. PostgreSQL refuses it as well."""
+def _refuse_other_rules(tx: Tx, document: "_Document", programme: Programme, before: Programme) -> None:
+    """Whoever may lower the number of those who must look would then look alone. The database refuses it as well."""
     if all(getattr(programme, name) == getattr(before, name) for name in RULES):
         return
-    own = tx.list(
-        Run, Run.programme_id == before.id, Run.state == RunState.PLANNED, Run.planned_by == tx.operator, limit=1
-    )
-    if own:
-        rule = (
-            f"is left alone by who planned {run_code(own[0])}, which waits for approval: another operator imports it, "
-            "or the run is discarded first"
-        )
+    waiting = tx.list(Run, Run.programme_id == before.id, Run.state == RunState.PLANNED, limit=1)
+    if waiting:
+        run = run_code(waiting[0])
+        rule = f"stays, with all of its table, while {run} waits for approval: approve or discard that first"
         raise document.refuse("approval", "by", rule)
 
 

@@ -23,6 +23,7 @@ COLUMNS = (
 
 _RULES = (
     Rule(("planned",), ("planned", "credited", "planned_amount", "credited_amount", "planned_value", "credited_value")),
+    Rule(("credited",), ("credited", "credited_amount", "credited_value")),
     Rule(("planned", "credited"), ("credited", "credited_amount", "credited_value")),
     Rule(("completed",), ("completed",)),
 )
@@ -86,8 +87,9 @@ ORDER BY part_of
 COUNT_COMPLETED = Query(f"""
 -- count_completed: families that were credited in each of their months, the last in this cycle; bounded as before. By
 -- group those that were reduced are counted with their run
-SELECT cycle, location_code, rate_millionths, part_of, CAST(SUM(families) AS BIGINT) AS families
-FROM (SELECT done.last_cycle AS cycle, r.location_code, r.rate_millionths,
+SELECT cycle, location_code, currency, value_currency, rate_millionths, rate_source, rate_date, part_of,
+       CAST(SUM(families) AS BIGINT) AS families
+FROM (SELECT {_SLOT},
        CASE :part_of WHEN 'group' THEN h.group_code WHEN 'support' THEN CAST(done.months AS TEXT) ELSE '' END
            AS part_of,
        1 AS families
@@ -103,9 +105,9 @@ JOIN run r ON r.id = done.last_id / 10000000
 JOIN household h ON h.id = done.household_id
 WHERE :part_of <> 'group' OR h.group_code <> 'reduced'
 UNION ALL
-SELECT r.cycle, r.location_code, r.rate_millionths, g.group_code, g.completed
+SELECT {_SLOT}, g.group_code, g.completed
 FROM run r JOIN reduced_group g ON g.run_id = r.id WHERE :part_of = 'group' AND {_CHOSEN} AND g.completed > 0) completed
-GROUP BY cycle, location_code, rate_millionths, part_of
+GROUP BY cycle, location_code, currency, value_currency, rate_millionths, rate_source, rate_date, part_of
 """)  # noqa: S608  # of constants, of no input
 
 
@@ -120,8 +122,7 @@ def month_report(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: 
         "programme_id": programme.id, "first_cycle": first_cycle, "last_cycle": last_cycle,
     }  # fmt: skip
     completed: dict[tuple[Any, ...], int] = {
-        (row.cycle, row.location_code, row.rate_millionths, row.part_of): int(row.families)
-        for row in tx.all(COUNT_COMPLETED, part_of=str(by), **chosen)
+        _place(row): int(row.families) for row in tx.all(COUNT_COMPLETED, part_of=str(by), **chosen)
     }
     rows = _by_group(tx, chosen) if by is By.GROUP else _sums(tx, by, chosen)
     sheet = Sheet("month", COLUMNS, [_row(each, completed.get(_place(each), 0)) for each in rows])
@@ -140,11 +141,11 @@ def _by_group(tx: Tx, chosen: dict[str, object]) -> list[dict[str, Any]]:
     rows = [dict(row._mapping) for row in tx.all(SUM_PLANNED_BY_GROUP, **chosen)]
     missing: dict[tuple[object, ...], list[Row[Any]]] = defaultdict(list)
     for found in tx.all(SUM_UNCREDITED_BY_GROUP, **chosen):
-        missing[found.cycle, found.location_code, found.rate_millionths].append(found)
+        missing[_place(found)[:-1]].append(found)
     for row in rows:
         row["credited"], row["credited_minor"] = row["planned"], row["planned_minor"]
     for slot, uncredited in missing.items():
-        here = [row for row in rows if _place(row)[:3] == slot]
+        here = [row for row in rows if _place(row)[:-1] == slot]
         for each in uncredited:
             families, amount_minor = int(each.families), int(each.amount_minor)
             for row in sorted(here, key=lambda row: row["part_of"] != each.part_of):  # its own group first
@@ -175,13 +176,25 @@ def value_minor(amount_minor: int, rate_millionths: int | None) -> int:
     return quotient + (2 * rest > rate_millionths or (2 * rest == rate_millionths and quotient % 2 == 1))
 
 
-def _place(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["cycle"], row["location_code"], row["rate_millionths"], str(row["part_of"])
+def _place(row: Row[Any] | dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a row from the others: its slot, with all that is said of its rate, and its part of it."""
+    named = row if isinstance(row, dict) else row._mapping
+    return (*(named[name.removeprefix("r.")] for name in _SLOT.split(", ")), str(named["part_of"]))
 
 
 def _margin(by: By) -> tuple[str, ...]:
     """Cities add up to what donors are told of a month; groups and months of support add up to their city."""
     return ("cycle",) if by is By.LOCATION else ("cycle", "location", "rate")
+
+
+def hidden_credits(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: str) -> set[tuple[str, str]]:
+    """Cycles and cities of which `report month` does not publish what was credited: nor does any other report."""
+    chosen: dict[str, object] = {"programme_id": programme.id, "first_cycle": first_cycle, "last_cycle": last_cycle}
+    sheet = Sheet("month", COLUMNS, [_row(each, 0) for each in _sums(tx, By.LOCATION, chosen)])
+    hidden = hidden_cities(tx, programme, first_cycle=first_cycle, last_cycle=last_cycle)
+    sheet = suppressed(sheet, _RULES, margins=[_margin(By.LOCATION)], hidden_cities=hidden)
+    rows = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+    return {(str(row["cycle"]), str(row["location"])) for row in rows if row["credited"] is None}
 
 
 def hidden_cities(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: str) -> set[tuple[str, str]]:

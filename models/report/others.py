@@ -6,7 +6,7 @@ from datetime import datetime
 from models.columns import instant_text
 from models.handover import decimal_text
 from models.money import format_rate
-from models.report.month import hidden_cities, value_minor
+from models.report.month import hidden_credits, value_minor
 from models.report.sheet import Rule, Sheet, Value, suppressed
 from models.storage import Query, Tx
 from models.tables import Programme, run_code
@@ -150,7 +150,7 @@ def _outside(
     first_cycle: str,
     last_cycle: str,
 ) -> Sheet:
-    hidden = hidden_cities(tx, programme, first_cycle=first_cycle, last_cycle=last_cycle)
+    hidden = hidden_credits(tx, programme, first_cycle=first_cycle, last_cycle=last_cycle)
     return suppressed(sheet, [rule], margins=margins, hidden_cities=hidden)
 
 

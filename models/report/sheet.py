@@ -50,7 +50,8 @@ class Rule:
 def small_places(counts: Sequence[int]) -> set[int]:
     """Which of the counts that add up to a published sum are not published: the small ones, and others that hide them.
 
-    An empty cell is published: nobody is in it.
+    An empty cell is published, since nobody is in it, unless there is no other to hide a small one: then its neighbour
+    is not, which would be hidden for the other's sake as well, so that nobody can tell which of them it was.
     """
     hidden = {place for place, count in enumerate(counts) if 0 < count < CELL_MIN}
     rest = sorted((count, place) for place, count in enumerate(counts) if count >= CELL_MIN)
@@ -58,6 +59,10 @@ def small_places(counts: Sequence[int]) -> set[int]:
         if len(hidden) > 1 and sum(counts[each] for each in hidden) >= CELL_MIN:
             break
         hidden.add(place)
+    if len(hidden) == 1:
+        pairs = max(1, len(counts) // 2)
+        (alone,) = (min(place // 2, pairs - 1) for place in hidden)
+        hidden = {place for place in range(len(counts)) if min(place // 2, pairs - 1) == alone}
     return hidden
 
 

@@ -102,6 +102,22 @@ def rotate(keys: Path) -> None:
 # Found.
 
 
+@pytest.mark.parametrize("said", [True, False], ids=["and is named", "and is not named"])
+def test_whoever_gets_other_months_is_looked_at_again(database: Database, keys: Path, said: bool) -> None:
+    """Who is active, and took over from somebody of the same person, for later months than were paid."""
+    programme = a_programme(database)
+    import_(database, keys, row("A", PERSON, first="2026-12"))
+    a_planned_run(database, programme)
+    import_(database, keys, row("A", PERSON, status="stopped:moved"), row("B", PERSON, first="2027-03"))
+    before = statuses(database)
+
+    import_(database, keys, row("B", PERSON if said else "", first="2026-12"))
+
+    assert before["B"] == "active"
+    assert statuses(database)["B"] == "held:double_enrolment"
+    assert len(pairs(database)) == 1
+
+
 def test_person_of_a_second_city_is_held_and_the_rest_of_the_file_goes_on(
     database: Database, programme: Programme, keys: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Who decides about a run is who is logged in, and nobody alone: what plain SQL must not get past."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -362,14 +362,70 @@ def test_nobody_works_on_a_plan_that_another_has_not_ended(site: Site) -> None:
     with ana.reading() as tx:
         begun = tx.get(Run, Run.digest == "").id
     line = INSERT_LINE.replace(":run * 10000000 + 900", f"{begun} * 10000000 + 1").replace(":run", str(run.id))
-    batch = INSERT_BATCH.format(state="'planned'").replace(":run", str(begun))
-    end = f"UPDATE run SET digest = '00', lines = 1, planned_minor = 1 WHERE id = {begun}"
+    batch = f"""
+        INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
+        SELECT {begun}, id, id, 1, amount_minor, '', 'planned', 0, '' FROM disbursement
+        WHERE id = {begun} * 10000000 + 1
+    """
+    wrong = f"UPDATE run SET digest = '00', lines = 1, planned_minor = 1 WHERE id = {begun}"
+    end = wrong.replace("= 1 WHERE", f"= (SELECT amount_minor FROM batch WHERE run_id = {begun}) WHERE")
 
     for statement in (line, batch, end):
         with pytest.raises(psycopg.errors.RestrictViolation):
             site.run(statement, login="bruno")
+        if statement is end:
+            with pytest.raises(psycopg.errors.RestrictViolation, match="totals of a plan are those of its lines"):
+                site.run(wrong, login="ana")
         site.run(statement, login="ana")
     ana.close()
+
+
+@pytest.mark.long
+def test_line_of_an_open_transaction_is_in_the_plan_or_nowhere(site: Site) -> None:
+    """It was inserted before the plan ended, and is committed after the approval."""
+    with closing(Database(site.url("ana"))) as ana, psycopg.connect(site.url("ana")) as late:
+        programme = a_programme(ana, approval="person", code="late")
+        families(ana, programme, 5, location=TIJUANA, prefix="late")
+        run = a_planned_run(ana, programme)
+        site.run(INSERT_RUN.format(columns="", values="", by="'ana'", state="'planned'", digest="''").replace(
+            ":run", str(run.id)), login="ana")  # fmt: skip
+        with ana.reading() as tx:
+            begun = tx.get(Run, Run.digest == "", Run.programme_id == programme.id).id
+        line = INSERT_LINE.replace(":run * 10000000 + 900", f"{begun} * 10000000 + 1").replace(":run", str(run.id))
+        late.execute(line.encode())
+        end = f"UPDATE run SET digest = '00', lines = 0, planned_minor = 0 WHERE id = {begun}"
+
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            site.run(f"SET lock_timeout = '200ms'; {end}", login="ana")
+        late.commit()
+        with pytest.raises(psycopg.errors.RestrictViolation, match="totals of a plan are those of its lines"):
+            site.run(end, login="ana")
+
+
+def test_run_reserves_no_more_than_was_planned_and_none_before_it_is_approved(database: Database) -> None:
+    """So nobody who may write transfers pays lines that stand behind an approval."""
+    programme = a_programme(database, approval="person")
+    families(database, programme, 5, location=TIJUANA)
+    run = a_planned_run(database, programme)
+    reserve = """
+        INSERT INTO transfer (kind, fund_id, run_id, amount_minor, currency, transferred_at)
+        SELECT 'reserve', f.id, r.id, r.planned_minor{more}, 'MXN', r.planned_at FROM fund f, run r
+    """
+
+    def attempt(more: str) -> None:
+        with database.transaction() as tx:
+            tx.connection.execute(text(reserve.format(more=more)))
+
+    with pytest.raises(IntegrityError):
+        attempt("")
+    as_if_planned_by_another(database, run)
+    with database.transaction() as tx:
+        approve_by_person(tx, run.id)
+    with pytest.raises(IntegrityError):
+        attempt(" + 1")
+    attempt("")
+    with pytest.raises(IntegrityError):
+        attempt(" - r.planned_minor + 1")
 
 
 def test_policy_never_approves_what_needs_two_persons(database: Database) -> None:
@@ -388,7 +444,8 @@ def test_run_up_to_the_threshold_needs_one_person(database: Database) -> None:
     run = a_planned_run(database, programme)
     as_if_planned_by_another(database, run)
     with database.transaction() as tx:
-        tx.connection.execute(update(Programme).values(two_approvals_above_minor=run.planned_minor))
+        with without_guards(tx, "programme"):
+            tx.connection.execute(update(Programme).values(two_approvals_above_minor=run.planned_minor))
         approved = approve_by_person(tx, run.id)
 
     assert (approved.level, approved.complete) == (1, True)

@@ -15,6 +15,7 @@ from models.states import RunState
 from models.storage import Database
 from models.tables import Enrolment, ImportedFile, Programme, Run
 from scheduler.approve import approve_by_person, approve_by_policy, list_refusals
+from scheduler.discard import discard
 from scheduler.due import forecast_slot
 from tests.builders import (
     CYCLE,
@@ -171,12 +172,12 @@ def enrol(database: Database, folder: Path, count: int, *, programme: Programme,
 FILES: list[tuple[int, Cycle, list[str]]] = [
     (5, CYCLE, []),
     (6, CYCLE, ["approval: a file enrolled more families than the policy's limit"]),
-    (6, BEFORE, []),
+    (6, BEFORE, ["approval: a file enrolled more families than the policy's limit"]),
 ]
 
 
 def test_file_that_enrols_many_is_looked_at(database: Database, tmp_path: Path) -> None:
-    """In the first month of its families."""
+    """In the first month that its families get, whichever their file says is their first."""
     for number, (count, first_cycle, said) in enumerate(FILES):
         programme = a_programme(database, code=f"{number}-file")
         enrol(database, tmp_path, count, programme=programme, first_cycle=first_cycle)
@@ -327,8 +328,8 @@ def test_broken_rail_is_refused_by_line_and_field(database: Database, tmp_path: 
         assert (caught.value.field, caught.value.line > 0) == (f"approval.{field}", True)
 
 
-def test_planner_does_not_change_the_rules_that_the_own_plan_waits_for(database: Database, tmp_path: Path) -> None:
-    """Somebody else may; and so may the planner, once the plan is discarded or approved."""
+def test_nobody_changes_the_rules_that_a_plan_waits_for(database: Database, tmp_path: Path) -> None:
+    """Neither its planner nor whoever approves, who would look alone. Once it is discarded, they may."""
     import_(database, TOML)
     with database.transaction() as tx:
         tx.connection.execute(text("UPDATE programme SET value_currency = currency"))
@@ -336,12 +337,18 @@ def test_planner_does_not_change_the_rules_that_the_own_plan_waits_for(database:
     with database.reading() as tx:
         programme = tx.get(Programme)
     families(database, programme, 3, location=TIJUANA)
-    a_planned_run(database, programme)
+    run = a_planned_run(database, programme)
     file = a_file(tmp_path, {'run_max = "5000000.00"': 'run_max = "6000000.00"', "USD": "MXN"})
 
-    with pytest.raises(BadFile, match="another operator imports it"):
-        import_(database, file)
-    as_if_planned_by_another(database)
+    for _ in ("its planner", "another"):
+        with pytest.raises(BadFile, match="while 2026-12/02004 waits for approval: approve or discard that first"):
+            import_(database, file)
+        for change in ("two_approvals_above_minor = NULL", "policy_location_max_minor = NULL", "approval = 'person'"):
+            with pytest.raises(IntegrityError), database.transaction() as tx:
+                tx.connection.execute(text(f"UPDATE programme SET {change}"))
+        as_if_planned_by_another(database)
+    with database.transaction() as tx:
+        discard(tx, run.id)
     import_(database, file)
 
     with database.reading() as tx:

@@ -25,7 +25,10 @@ RULES = (
         ([9, 40, 12], {0, 2}),  # the smallest of the others, or the sum tells the nine
         ([3, 4, 12, 40], {0, 1, 2}),  # three and four make seven: the sum tells those
         ([6, 7, 40], {0, 1}),
-        ([1, 0, 0], {0}),
+        ([1, 0, 0], {0, 1, 2}),  # the sum is the one: nobody can tell whose it is
+        ([0, 1, 0, 0], {0, 1}),
+        ([1, 0, 0, 0], {0, 1}),
+        ([0, 0, 0, 1, 0], {2, 3, 4}),
     ],
 )
 def test_small_counts_are_hidden_with_as_many_others_as_hide_them(counts: list[int], hidden: set[int]) -> None:

@@ -2,8 +2,9 @@
 
 Why: a clerk who may write must not be able to pay what nobody else has looked at: not by approving a plan of one's own,
 by another's name, or by changing what was approved. So the database says it, of every statement: a run begins as a plan
-and keeps it; lines and batches come with a plan or not at all, and go with their run; a run is released as it was
-approved; vouchers are of released runs alone; and a run never credits more than it reserved.
+and keeps it; lines and batches come with a plan or not at all, come to what it says, and go with their run; a run is
+released as it was approved; vouchers are of released runs alone; and a run never reserves more than was planned, nor
+credits more than it reserved.
 
 The rules are the same on both databases, but that SQLite knows no login. On PostgreSQL, what a release before this one
 leaves out (the approved sum, who released) is filled in.
@@ -41,10 +42,20 @@ UNBOUND = (
     "(NEW.approved_digest IS DISTINCT FROM NEW.digest OR NEW.digest = '' OR (NEW.approved_minor IS NOT NULL AND "
     "(NEW.approved_minor <> NEW.planned_minor OR NEW.approved_rate_millionths IS DISTINCT FROM NEW.rate_millionths)))"
 )
-#: A run that a restored database has forgotten, and that is entered again: `db restored` made its row, as the owner.
+#: A run that a restored database has forgotten, and that is entered again: `db restored` made its row, as the owner,
+#: and whoever enters it has decided that it was handed over.
+BY_DECIDER = " AND l.decided_by = session_user"
+DECIDED = f"l.outcome = 'handed_over'{BY_DECIDER}"
 LOST = (
     "EXISTS (SELECT 1 FROM lost_run l WHERE l.run_id = NEW.id AND l.programme_id = NEW.programme_id "
-    "AND l.location_code = NEW.location_code AND l.cycle = NEW.cycle AND l.part = NEW.part)"
+    f"AND l.location_code = NEW.location_code AND l.cycle = NEW.cycle AND l.part = NEW.part AND {DECIDED})"
+)
+#: What the rows of a plan come to.
+LINES_OF_RUN = f"d.id BETWEEN NEW.id * {LINES_PER_RUN} AND NEW.id * {LINES_PER_RUN} + {LINES_PER_RUN - 1}"
+MISCOUNTED = (
+    "(NEW.lines, NEW.planned_minor) <> (SELECT COUNT(*), COALESCE(SUM(d.amount_minor), 0) FROM disbursement d "
+    f"WHERE {LINES_OF_RUN}) OR (NEW.lines, NEW.planned_minor) <> (SELECT COALESCE(SUM(b.lines), 0), "
+    "COALESCE(SUM(b.amount_minor), 0) FROM batch b WHERE b.run_id = NEW.id)"
 )
 #: What cannot be true of a run that begins. The third one of each is for PostgreSQL alone.
 REFUSED_INSERTS = (
@@ -65,6 +76,11 @@ REFUSED_UPDATES = (
     ("the totals of a plan are never changed", f"OLD.digest <> '' AND {_differ(TOTALS)}", ""),
     ("a plan is ended by its planner", "FALSE",
      f"OLD.digest = '' AND {_differ(TOTALS)} AND NEW.planned_by <> session_user AND NOT {LOST}"),
+    ("the totals of a plan are those of its lines, and of its batches",
+     f"OLD.digest = '' AND NEW.digest <> '' AND ({MISCOUNTED})", ""),
+    ("a run that was lost is not entered with more than was planned",
+     ("OLD.digest = '' AND NEW.digest <> '' AND EXISTS (SELECT 1 FROM lost_run l "
+      "WHERE l.run_id = NEW.id AND l.planned > 0 AND NEW.planned_minor > l.planned_minor)"), ""),
     ("a run is planned, approved, released, and nothing else in between",
      ("NEW.state <> OLD.state AND ((OLD.state = 'planned' AND NEW.state <> 'approved') OR (OLD.state = 'approved' AND "
      "NEW.state <> 'released') OR (OLD.state <> 'planned' AND NEW.state IN ('planned', 'approved')))"), ""),
@@ -109,9 +125,10 @@ FILL_IN = f"""
 #: Whose plan is not ended, and by whom it goes on.
 OPEN_PLAN = (
     "r.state = 'planned' AND r.digest = '' AND (r.planned_by = session_user "
-    "OR EXISTS (SELECT 1 FROM lost_run l WHERE l.run_id = r.id))"
+    f"OR EXISTS (SELECT 1 FROM lost_run l WHERE l.run_id = r.id AND {DECIDED}))"
 )
-#: As in 0003. And of lines, in the same look at them: they are of one run, whose plan is being made.
+#: As in 0003. And of lines, in the same look at them: they are of one run, whose plan is being made. It is held, so
+#: that it ends with them, or before them.
 REQUIRE_HOUSEHOLDS = f"""
 CREATE OR REPLACE FUNCTION require_households() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
 DECLARE
@@ -121,7 +138,7 @@ BEGIN
         SELECT COUNT(*), MIN(household_id), MAX(household_id), MIN(id), MAX(id)
         INTO lines, low, high, first_id, last_id FROM added;
         IF lines > 0 AND (first_id / {LINES_PER_RUN} <> last_id / {LINES_PER_RUN} OR NOT EXISTS (
-            SELECT 1 FROM run r WHERE r.id = first_id / {LINES_PER_RUN} AND {OPEN_PLAN})) THEN
+            SELECT 1 FROM run r WHERE r.id = first_id / {LINES_PER_RUN} AND {OPEN_PLAN} FOR SHARE)) THEN
             RAISE EXCEPTION 'lines come with a plan' USING ERRCODE = 'restrict_violation';
         END IF;
     ELSE
@@ -192,6 +209,7 @@ STRAY_BATCH = (
 REQUIRE_PLAN_OF_BATCHES = f"""
 CREATE FUNCTION require_plan_of_batches() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM 1 FROM run r WHERE r.id IN (SELECT run_id FROM added) AND r.state = 'planned' FOR SHARE;
     IF EXISTS (SELECT 1 FROM added a LEFT JOIN run r ON r.id = a.run_id
                WHERE {STRAY_BATCH} OR (r.state = 'planned' AND NOT ({OPEN_PLAN}))) THEN
         RAISE EXCEPTION 'batches come with a plan, or cover lines of a released run'
@@ -216,6 +234,21 @@ LEFT_OF_RESERVE = (
     "(SELECT COALESCE(SUM(CASE kind WHEN 'reserve' THEN amount_minor ELSE -amount_minor END), 0) "
     "FROM transfer WHERE run_id = NEW.run_id)"
 )
+RESERVED = (
+    "(SELECT COALESCE(SUM(CASE kind WHEN 'reserve' THEN amount_minor ELSE -amount_minor END), 0) "
+    "FROM transfer WHERE run_id = NEW.run_id AND kind IN ('reserve', 'unreserve'))"
+)
+#: Whoever reserves of one run waits for the other.
+KEEP_WITHIN_PLAN = f"""
+CREATE FUNCTION keep_within_plan() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM run WHERE id = NEW.run_id FOR NO KEY UPDATE;
+    IF NOT EXISTS (SELECT 1 FROM run WHERE id = NEW.run_id AND state <> 'planned' AND planned_minor >= {RESERVED}) THEN
+        RAISE EXCEPTION 'an approved run reserves no more than was planned' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$
+"""
 KEEP_WITHIN_RESERVE = f"""
 CREATE FUNCTION keep_within_reserve() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -232,14 +265,14 @@ LOST_RUN = (
     "credited_minor", "currency", "digest", "exported",
 )  # fmt: skip
 
-#: By which a planned run is approved.
+#: By which a planned run is approved. They stay while one waits, whoever planned it: nobody lowers the number of those
+#: who must look, and looks alone.
 RULES = ("approval", "policy_run_max_minor", "two_approvals_above_minor")
 KEEP_RULES = """
 CREATE FUNCTION keep_rules() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM run WHERE programme_id = OLD.id AND state = 'planned' AND planned_by = session_user) THEN
-        RAISE EXCEPTION 'who planned what waits for approval leaves its rules alone'
-              USING ERRCODE = 'restrict_violation';
+    IF EXISTS (SELECT 1 FROM run WHERE programme_id = OLD.id AND state = 'planned') THEN
+        RAISE EXCEPTION 'the rules of what waits for approval stay' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
 END $$
@@ -280,7 +313,7 @@ def _guard_postgresql() -> None:
     op.execute(_guard_run())
     for function in (
         REQUIRE_HOUSEHOLDS, REQUIRE_LINES, REFUSE_DELETE_OF_LINES, TAKE_LINES_ALONG, REQUIRE_PLAN_OF_BATCHES,
-        REFUSE_DELETE_OF_BATCHES, KEEP_WITHIN_RESERVE, KEEP_RULES,
+        REFUSE_DELETE_OF_BATCHES, KEEP_WITHIN_PLAN, KEEP_WITHIN_RESERVE, KEEP_RULES,
     ):  # fmt: skip
         op.execute(function)
     op.execute(
@@ -301,6 +334,10 @@ def _guard_postgresql() -> None:
     op.execute(
         f"CREATE TRIGGER batch_keeps_its_lines BEFORE UPDATE OF {', '.join(BATCH)} ON batch "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
+    op.execute(
+        "CREATE TRIGGER transfer_stays_within_plan AFTER INSERT ON transfer FOR EACH ROW "
+        "WHEN (NEW.kind = 'reserve') EXECUTE FUNCTION keep_within_plan()"
     )
     op.execute(
         "CREATE TRIGGER transfer_stays_within_reserve AFTER INSERT ON transfer FOR EACH ROW "
@@ -358,6 +395,13 @@ def _guard_sqlite() -> None:
          "(SELECT state FROM run WHERE id = OLD.run_id) NOT IN ('planned', 'approved')",
          "batches of a released run are never deleted"),
         ("batch_keeps_its_lines", f"UPDATE OF {', '.join(BATCH)} ON batch", _differ(BATCH), "a batch keeps its lines"),
+        ("transfer_stays_within_plan", "INSERT ON transfer",
+         (f"NEW.kind = 'reserve' AND NOT EXISTS (SELECT 1 FROM run WHERE id = NEW.run_id AND state <> 'planned' "
+          f"AND planned_minor >= {RESERVED} + NEW.amount_minor)"),
+         "an approved run reserves no more than was planned"),
+        ("programme_keeps_rules", "UPDATE ON programme",
+         (f"{_differ(RULES)} AND EXISTS (SELECT 1 FROM run WHERE programme_id = OLD.id AND state = 'planned')"),
+         "the rules of what waits for approval stay"),
         ("transfer_stays_within_reserve", "INSERT ON transfer",
          f"NEW.kind IN ('credit', 'unreserve') AND {LEFT_OF_RESERVE} < NEW.amount_minor",
          "a run credits no more than it reserved"),
@@ -373,8 +417,8 @@ def _guard_sqlite() -> None:
 
 
 def _sqlite(condition: str) -> str:
-    """SQLite before 3.39 says IS NOT."""
-    return condition.replace("IS DISTINCT FROM", "IS NOT")
+    """SQLite before 3.39 says IS NOT, and it knows no login."""
+    return condition.replace("IS DISTINCT FROM", "IS NOT").replace(BY_DECIDER, "")
 
 
 def downgrade() -> None:

@@ -55,12 +55,19 @@ RATE_BEFORE = (
     "AND b.state NOT IN ('planned', 'approved') AND b.rate_millionths IS NOT NULL "
     "ORDER BY b.cycle DESC, b.id DESC LIMIT 1)"
 )
-#: Families of this run whose first month it is.
+#: Families of this run to whom nothing was released before, whatever their window says.
 NEW_FAMILIES = (
     "SELECT 1 FROM disbursement d JOIN enrolment e ON e.programme_id = d.programme_id "
     "AND e.household_id = d.household_id LEFT JOIN imported_file f ON f.id = e.file_id "
     f"WHERE d.id BETWEEN r.id * {LINES_PER_RUN} AND r.id * {LINES_PER_RUN} + {LINES_PER_RUN - 1} "
-    "AND e.first_cycle = r.cycle"
+    "AND NOT EXISTS (SELECT 1 FROM disbursement o JOIN run b ON b.id = o.id / 10000000 "
+    "WHERE o.programme_id = d.programme_id AND o.household_id = d.household_id AND o.cycle < d.cycle "
+    "AND b.state NOT IN ('planned', 'approved'))"
+)
+#: Of a file what is there counts, not what its row says.
+LARGE_FILES = (
+    "SELECT file_id FROM enrolment WHERE programme_id = r.programme_id AND file_id IS NOT NULL "
+    "GROUP BY file_id HAVING COUNT(*) > p.policy_file_families_max"
 )
 
 #: Where each rail stands, why it refuses, and when. The last ones read lines, and are asked alone (scheduler.approve).
@@ -86,7 +93,8 @@ POLICY_RAILS = (
      (f"p.policy_rate_percent IS NOT NULL AND ABS(r.rate_millionths - {RATE_BEFORE}) * 100 > "
      f"p.policy_rate_percent * {RATE_BEFORE}")),
     (900, "approval: a file enrolled more families than the policy''s limit",
-     f"p.policy_file_families_max IS NOT NULL AND EXISTS ({NEW_FAMILIES} AND f.added > p.policy_file_families_max)"),
+     (f"p.policy_file_families_max IS NOT NULL AND EXISTS ({NEW_FAMILIES} AND (f.added > p.policy_file_families_max "
+      f"OR e.file_id IN ({LARGE_FILES})))")),
     (910, "approval: families that no known file enrolled",
      f"p.policy_file_families_max IS NOT NULL AND EXISTS ({NEW_FAMILIES} AND f.id IS NULL)"),
 )  # fmt: skip
@@ -99,6 +107,15 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('policy/' || NEW.programme_id || '/' || NEW.cycle, 0));
     IF EXISTS (SELECT 1 FROM policy_rail WHERE run_id = NEW.id) THEN
         RAISE EXCEPTION 'a guard rail of the policy stands before this run' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+REQUIRE_IMPORTER = """
+CREATE FUNCTION require_importer() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.operator <> session_user THEN
+        RAISE EXCEPTION 'a file is imported by who is logged in' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
 END $$
@@ -138,6 +155,12 @@ def upgrade() -> None:
             "AND EXISTS (SELECT 1 FROM policy_rail WHERE run_id = NEW.id) "
             "BEGIN SELECT RAISE(ABORT, 'a guard rail of the policy stands before this run'); END"
         )
+        changed = " OR ".join(f"NEW.{name} IS NOT OLD.{name}" for name in RAILS)
+        op.execute(
+            f"CREATE TRIGGER programme_keeps_rails BEFORE UPDATE ON programme WHEN ({changed}) "
+            "AND EXISTS (SELECT 1 FROM run WHERE programme_id = OLD.id AND state = 'planned') "
+            "BEGIN SELECT RAISE(ABORT, 'the rules of what waits for approval stay'); END"
+        )
         for verb in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER imported_file_refuses_{verb.lower()} BEFORE {verb} ON imported_file "
@@ -145,6 +168,11 @@ def upgrade() -> None:
             )
         return
     op.execute(KEEP_RAILS)
+    op.execute(REQUIRE_IMPORTER)
+    op.execute(
+        "CREATE TRIGGER imported_file_is_its_importers BEFORE INSERT ON imported_file FOR EACH ROW "
+        "EXECUTE FUNCTION require_importer()"
+    )
     op.execute(
         f"CREATE TRIGGER run_stays_within_rails BEFORE UPDATE ON run FOR EACH ROW WHEN ({APPROVES_BY_POLICY}) "
         "EXECUTE FUNCTION keep_rails()"
@@ -161,7 +189,7 @@ def upgrade() -> None:
     )
     op.execute(
         "DO $do$ BEGIN EXECUTE format('ALTER FUNCTION keep_rails() SET search_path = %I, pg_temp', current_schema()); "
-        "END $do$"
+        "EXECUTE format('ALTER FUNCTION require_importer() SET search_path = %I, pg_temp', current_schema()); END $do$"
     )
 
 
