@@ -12,6 +12,8 @@ from tests.commands import despensa, end
 from tests.dashboards import Dashboard, a_dashboard
 from tests.unit.test_dashboard_lines import sealed
 
+pytestmark = pytest.mark.long
+
 #: Of this host.
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # what is tested is that it wants a token
 TOKEN = "a-token-of-thirty-two-characters-at-least"

@@ -30,6 +30,7 @@ def test_demo_replays_the_programme_and_checks_itself(tmp_path: Path) -> None:
     assert (again.code, again.out) == (1, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("families", [1, 200])
 def test_demo_of_one_month_of_so_many_families(tmp_path: Path, families: int) -> None:
     ended = despensa("demo", "--families", str(families), "--folder", str(tmp_path / "demo"), environment={})

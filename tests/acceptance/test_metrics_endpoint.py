@@ -21,6 +21,8 @@ from tests.waiting import until
 from workers.metrics import PREFIX
 from workers.serve import EMBEDDED_THREADS
 
+pytestmark = pytest.mark.long
+
 distributed = pytest.mark.parametrize("profile", ["distributed"], indirect=True)
 
 

@@ -125,6 +125,7 @@ def test_nothing_due_is_silent(installation: Installation, store: FakeStore) -> 
     assert ended == Ended(0, "", "")
 
 
+@pytest.mark.long
 def test_five_starts_at_once_make_one_run_per_location_and_exit_alike(
     installation: Installation, store: FakeStore
 ) -> None:
@@ -158,6 +159,7 @@ def test_killed_command_is_finished_by_the_next(installation: Installation, stor
     _assert_log_equals_database(installation)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["distributed"], indirect=True)
 def test_killed_worker_is_replaced_by_another(installation: Installation, store: FakeStore) -> None:
     """SIGKILL to a worker and its processes in mid-batch: its lease runs out, another finishes; no double, no loss."""
@@ -244,6 +246,7 @@ def test_scheduler_once_works_off_what_is_due(installation: Installation, store:
     assert len(store.received) == len(CITIES)
 
 
+@pytest.mark.long
 def test_run_that_waits_for_a_person_exits_14_and_goes_on_after_the_approval(
     installation: Installation, store: FakeStore
 ) -> None:
@@ -275,6 +278,7 @@ def test_location_and_cycle_limit_what_is_followed(installation: Installation, s
     assert [run["location"] for run in ended.json["runs"]] == ["26043"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_paused_run_exits_15_and_cancelled_one_leaves_cases_that_retry_pays(
     installation: Installation, store: FakeStore
 ) -> None:
@@ -302,6 +306,7 @@ def test_paused_run_exits_15_and_cancelled_one_leaves_cases_that_retry_pays(
     assert despensa("run", "reconcile", "--json", environment=environment).json["agrees"] is True
 
 
+@pytest.mark.long
 def test_every_command_of_the_flow_by_two_processes_at_once_has_one_effect(
     installation: Installation, store: FakeStore
 ) -> None:

@@ -350,7 +350,6 @@ def test_policy_approves_by_no_other_name(database: Database) -> None:
         tx.connection.execute(text(POLICY.replace("approved_by = 'policy'", "approved_by = 'bruno'")), {"run": run.id})
 
 
-@pytest.mark.long
 def test_nobody_works_on_a_plan_that_another_has_not_ended(site: Site) -> None:
     """Otherwise its lines would be of whoever approves it afterwards."""
     ana = Database(site.url("ana"))
@@ -380,7 +379,6 @@ def test_nobody_works_on_a_plan_that_another_has_not_ended(site: Site) -> None:
     ana.close()
 
 
-@pytest.mark.long
 def test_line_of_an_open_transaction_is_in_the_plan_or_nowhere(site: Site) -> None:
     """It was inserted before the plan ended, and is committed after the approval."""
     with closing(Database(site.url("ana"))) as ana, psycopg.connect(site.url("ana")) as late:

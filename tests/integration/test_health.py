@@ -14,6 +14,8 @@ from tests.waiting import until
 from workers import serve
 from workers.serve import be_seen_once
 
+pytestmark = pytest.mark.long
+
 distributed = pytest.mark.parametrize("profile", ["distributed"], indirect=True)
 SERVICES = pytest.mark.parametrize(
     ("profile", "service"),

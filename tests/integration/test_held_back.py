@@ -38,6 +38,8 @@ from workers.credit import FINISH_BATCH, take_batch
 from workers.issuers.calls import _record_intents, begin
 from workers.issuers.simulated import Served, SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 OTHER_KEY = KeyRing("reference", (Key(1, b"another key of thirty-two bytes."),))
 
 

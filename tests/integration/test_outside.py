@@ -139,6 +139,7 @@ def test_unknown_is_asked_for_before_anything_is_sent_again(installation: Instal
         assert {answers[intent.id] for intent in asked} == {"absent" if fault.endswith("before") else "credited"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["slow", "slow_drip", "huge_body"])
 def test_answer_that_takes_too_long_or_is_too_long_is_unknown(installation: Installation, fault: str) -> None:
     with SimulatedIssuer({fault: "1"}) as issuer, a_month(installation, issuer, count=3) as run:
@@ -340,6 +341,7 @@ def test_key_window_counts_from_the_first_send_in_doubt() -> None:
     assert (line.doubted_first_at, line.doubted_last_at) == (began, began + timedelta(hours=2))
 
 
+@pytest.mark.long
 def test_line_put_off_for_a_day_becomes_a_case(installation: Installation) -> None:
     with SimulatedIssuer({"busy": "all"}) as issuer, a_month(installation, issuer, count=1) as run:
         batch = batches_of(installation.database, run)[0]

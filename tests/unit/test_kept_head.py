@@ -106,6 +106,7 @@ def test_redis_key_of_another_kind_counts_as_absent(open_kept: Callable[[], Kept
     assert open_kept().heads() == [FIRST]
 
 
+@pytest.mark.long
 def test_redis_that_is_away_is_no_obstacle(tmp_path: Path) -> None:
     nobody = redis.Redis(unix_socket_path=str(tmp_path / "none.sock"))
     kept = KeptHead(tmp_path / "journal-head", nobody, key=KEY)
