@@ -49,7 +49,7 @@ class Guard:
         async with aiohttp.ClientSession(
             trust_env=False,
             auto_decompress=False,
-            headers={"user-agent": "despensa"},
+            headers={"user-agent": "despensa", "accept-encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,

@@ -274,6 +274,7 @@ class SaysNoStatement(SimulatedIssuer):
         (b'{"credits":[]}', 500, "http 500"),
         (b"<html>", 200, "JSONDecodeError"),
         (b"[]", 200, "http 200"),
+        (b'{"credits":[],"next":"a"}', 200, "pages without an end"),
         (b'{"credits":null}', 200, "http 200"),
         (b'{"credits":["' + b"x" * STATEMENT_PAGE_BYTES_MAX + b'"]}', 200, "JSONDecodeError"),
         (None, 200, "TimeoutError"),
@@ -290,6 +291,23 @@ def test_what_is_no_statement_ends_with_an_error_that_says_no_more_than_its_kind
                 pass
 
     with SaysNoStatement(said, status=status) as issuer, pytest.raises(NoStatement, match=f"^{trouble}$"):
+        asyncio.run(read(issuer))
+
+
+def test_statement_of_more_than_a_period_may_have_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pages might never end, and would fill the disk."""
+    monkeypatch.setattr(simulated, "PAGE", 1)
+    monkeypatch.setattr(http, "STATEMENT_CREDITS_MAX", 1)
+    now = datetime.now(UTC)
+
+    async def read(issuer: SimulatedIssuer) -> None:
+        async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
+            for number in range(3):
+                await client.send(Credit(f"{number}" * 64, 100, "MXN"), until=steady_s() + 5)
+            async for _ in client.statement(now - timedelta(hours=1), now + timedelta(hours=1)):
+                pass
+
+    with SimulatedIssuer(token="rehearsal") as issuer, pytest.raises(NoStatement, match="pages without an end"):
         asyncio.run(read(issuer))
 
 

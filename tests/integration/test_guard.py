@@ -19,7 +19,7 @@ from models.outgoing import INTERNET
 from tests.addresses import FORBIDDEN, ODD_URLS, PUBLIC
 from tests.commands import ROOT
 from tests.counted import SECRET, Case, Counted
-from tests.fakes import HERE, HERE_NAMED
+from tests.fakes import HERE, HERE_NAMED, FakeStore
 from workers.guard import Refused, guarded_connector
 from workers.issuers import http
 from workers.issuers.answers import Answer, Credit, Unknown
@@ -187,6 +187,14 @@ def test_answer_that_drips_is_given_up() -> None:
     assert to_store == TryLater("timeout")
     assert to_issuer == Unknown("no answer in time")
     assert took_s < 2 * SOON_S + NOISE_S
+
+
+def test_nothing_packed_is_asked_for() -> None:
+    """Nobody here unpacks: an issuer that answers gzip to whoever takes it would be one whose answers are unknown."""
+    with FakeStore.open() as store:
+        deliver(Envelope(store.url.format(store="a"), "msg_1", b"{}", [SECRET]), HERE)
+
+        assert store.received[0][1]["accept-encoding"] == "identity"
 
 
 async def _send(url: str) -> Answer:

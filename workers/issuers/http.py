@@ -34,6 +34,8 @@ _WAIT_S = 0.2
 #: A longer wait than this is left to the database's next attempt.
 PATIENCE_S = 2
 STATEMENT_PAGE_BYTES_MAX = 4_194_304
+#: More than any month of any programme has.
+STATEMENT_CREDITS_MAX = 20_000_000
 
 
 _Classify = Callable[[Response, Credit], Answer]
@@ -80,8 +82,11 @@ class IssuerClient:
         return await self._patiently("GET", f"/v1/credits/{credit.reference}", None, credit, of_ask, until=until)
 
     async def statement(self, start: datetime, end: datetime) -> AsyncIterator[dict[str, object]]:
-        """The credits that the issuer made from `start` up to `end`, page by page. Raises NoStatement."""
-        after = ""
+        """The credits that the issuer made from `start` up to `end`, page by page. Raises NoStatement.
+
+        Also for pages that go on without credits, or beyond as many credits as a period may have: they may never end.
+        """
+        after, listed = "", 0
         while True:
             query = {"from": instant_text(start), "to": instant_text(end)} | ({"after": after} if after else {})
             page = await self._page(query)
@@ -89,6 +94,9 @@ class IssuerClient:
                 yield credit
             if page.following in {"", after}:
                 return
+            listed += len(page.credits)
+            if not page.credits or listed > STATEMENT_CREDITS_MAX:
+                raise NoStatement("pages without an end")
             after = page.following
 
     async def _patiently(
