@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from console import run as run_commands
 from console import voucher as voucher_commands
@@ -389,3 +391,48 @@ def test_lost_runs_are_listed_until_they_are_decided(site: Site, tmp_path: Path)
     assert (told["run"], told["credited"], told["exported"]) == (LOST, 30, 1)
     assert decided.code == Exit.DONE
     assert "no lost run waits" in decided.stderr
+
+
+ENTER = """
+INSERT INTO run (id, programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest,
+                 currency, value_currency, rate_source, rate_date, round_to_minor, validity_days, batch_lines_max,
+                 planned_by, planned_at, blocked)
+SELECT l.run_id, l.programme_id, l.location_code, l.cycle, l.part, 'planned', :no, :now, 0, 0, '', 'MXN', 'MXN', '', '',
+       100, 60, 1000, 'restored', :now, '' FROM lost_run l
+"""
+LINES = """
+INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
+SELECT l.run_id * 10000000 + ROW_NUMBER() OVER (ORDER BY h.id), l.programme_id, h.id, l.cycle, :amount_minor
+FROM household h CROSS JOIN lost_run l
+"""
+BATCH = """
+INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, state, attempts, last_error)
+SELECT id / 10000000, MIN(id), MAX(id), COUNT(*), SUM(amount_minor), '', 'planned', 0, '' FROM disbursement
+GROUP BY id / 10000000
+"""
+END = """
+UPDATE run SET lines = 30, planned_minor = (SELECT SUM(amount_minor) FROM batch), digest = 'd'
+WHERE planned_by = 'restored'
+"""
+DECIDE = "UPDATE lost_run SET outcome = 'handed_over', evidence = 'x', decided_by = :by, decided_at = :now"
+
+
+def test_what_was_lost_is_no_pass_for_whoever_plans_by_hand(site: Site, tmp_path: Path) -> None:
+    """Where logins are known nobody enters it who has not decided about it; and nobody with more than was planned."""
+    lost = a_lost_run(site, tmp_path)
+    database = site.installation.database
+    each_minor = lost.run.planned_minor // 30 + 1
+
+    def enter(*, decided: bool, amount_minor: int) -> None:
+        with database.transaction() as tx:
+            if decided:
+                tx.connection.execute(text(DECIDE), {"by": tx.operator, "now": tx.now})
+            for statement in (ENTER, LINES, BATCH, END):
+                tx.connection.execute(text(statement), {"no": False, "now": tx.now, "amount_minor": amount_minor})
+
+    if site.installation.distributed:
+        with pytest.raises(IntegrityError, match="planned by who is logged in"):
+            enter(decided=False, amount_minor=1)
+    with pytest.raises(IntegrityError, match="not entered with more than was planned"):
+        enter(decided=True, amount_minor=each_minor)
+    enter(decided=True, amount_minor=1)
