@@ -1,9 +1,10 @@
 """What the policy leaves to a person: each rail, and that plain SQL does not get past it."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from console.run import app as run_app
@@ -192,6 +193,37 @@ def test_file_that_enrols_many_is_looked_at(database: Database, tmp_path: Path) 
         assert (file.added, {each.file_id for each in enrolled}) == (count, {file.id})
     with pytest.raises(IntegrityError), database.transaction() as tx:
         tx.connection.execute(text("UPDATE imported_file SET added = 0"))
+
+
+def test_file_that_is_said_to_be_smaller_is_counted(database: Database, tmp_path: Path) -> None:
+    """Whoever enrols may also write a row for a file; on PostgreSQL in nobody else's name."""
+    programme = a_programme(database)
+    enrol(database, tmp_path, 6, programme=programme, first_cycle=CYCLE)
+    set_rails(database, programme, policy_file_families_max=5)
+    with database.transaction() as tx:
+        said = tx.get(ImportedFile)
+        smaller = ImportedFile(**{**said.model_dump(exclude={"id"}), "added": 1})
+        tx.connection.execute(update(Enrolment).values(file_id=tx.add(smaller).id))
+    run = a_planned_run(database, programme)
+
+    assert refusals(database, run) == ["approval: a file enrolled more families than the policy's limit"]
+    if tx.dialect == "postgresql":
+        smaller.id = None  # type: ignore[assignment]
+        smaller.operator = "another"
+        with pytest.raises(IntegrityError), database.transaction() as tx:
+            tx.add(smaller)
+
+
+def test_families_that_got_a_month_are_no_longer_new(database: Database, tmp_path: Path) -> None:
+    programme = a_programme(database)
+    enrol(database, tmp_path, 6, programme=programme, first_cycle=CYCLE)
+    a_released_run(database, programme)
+    set_rails(database, programme, policy_file_families_max=5)
+
+    run = a_planned_run(database, programme, cycle=CYCLE.next(), now=PAYDAY + timedelta(days=31))
+
+    with database.reading() as tx:
+        assert list_refusals(tx, run, now=PAYDAY + timedelta(days=31)) == []
 
 
 def test_forecast_says_approval_where_it_can_know(database: Database) -> None:

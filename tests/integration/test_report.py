@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text, update
@@ -85,6 +86,53 @@ def rows(outcome: Outcome) -> list[dict[str, object]]:
 
 def figures(found: list[dict[str, object]], *names: str) -> list[tuple[object, ...]]:
     return [tuple(row[name] for name in names) for row in found]
+
+
+@pytest.mark.parametrize("credited", [37, 4], ids=["three were not", "four were"])
+def test_what_was_credited_of_few_no_report_tells(installation: Installation, credited: int) -> None:
+    """Nor what was not: a donor's report beside that of the month would tell it otherwise."""
+    database = installation.database
+    programme = a_programme(database)
+    for city, lines in ((TIJUANA, 40), (NOGALES, credited), ("02002", 40)):
+        families(database, programme, 40, location=city)
+        run = a_released_run(database, programme, location=city, batch_lines=lines)
+        credit(installation, run, but=len(batches_of(database, run)) - 1)
+
+    with database.reading() as tx:
+        months, donors, stores = (
+            report(tx, programme, first_cycle=str(CYCLE), last_cycle=str(CYCLE), outside=True, **more).as_json()["rows"]
+            for report, more in ((month.month_report, {"by": By.LOCATION}), (others.donor_report, {}),
+                                 (others.store_report, {}))
+        )  # fmt: skip
+
+    for found, name in ((months, "credited"), (donors, "vouchers"), (stores, "vouchers")):
+        hidden = [row["location"] for row in found if row[name] is None]  # type: ignore[attr-defined]
+        assert NOGALES in hidden, name
+        assert len(set(hidden)) > 1 or name == "vouchers", name
+
+
+def test_family_completes_once_although_its_city_has_two_rows(installation: Installation) -> None:
+    """Of one rate, from two sources."""
+    database = installation.database
+    programme = a_programme(database)
+    in_dollars(database, programme)
+    for part, prefix in ((1, "A"), (None, "B")):
+        families(database, programme, 20, location=TIJUANA, cycles=1, prefix=prefix)
+        now = PAYDAY if part else PAYDAY + timedelta(days=2)
+        run = a_planned_run(database, programme, now=now, part=part)
+        with database.transaction() as tx:
+            assert approve_by_policy(tx, run.id, now=now) == ""
+            run = release(tx, run.id, now=now)
+        credit(installation, run)
+        with database.transaction() as tx:
+            tx.connection.execute(text("UPDATE exchange_rate SET source = 'corrected'"))
+
+    with database.reading() as tx:
+        found = month.month_report(
+            tx, programme, first_cycle=str(CYCLE), last_cycle=str(CYCLE), by=By.LOCATION, outside=False
+        )
+
+    assert sorted(row[found.columns.index("completed")] for row in found.rows) == [20, 20]  # type: ignore[type-var]
 
 
 def test_month_tells_planned_against_credited_in_both_currencies(
