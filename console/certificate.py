@@ -44,9 +44,10 @@ def create(
     note(f"true as of seq {head.journal.seq}, signed by {head.public_key}, {key_fingerprint(head.public_key)}")
     if head.cases_open.families:
         note(f"{head.cases_open.families:,} families wait: once their cases are decided, make another certificate")
-    if head.planned.families < CELL_MIN:
+    if min([head.planned.families, *(each.families for each in head.released_runs)]) < CELL_MIN:
         note(
-            f"it is about fewer than {CELL_MIN} families: its sums say much about each; for the donor, and nobody else"
+            f"it, or a run that it lists, is about fewer than {CELL_MIN} families: its sums say much about each; "
+            "for the donor, and nobody else"
         )
 
 

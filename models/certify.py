@@ -45,7 +45,7 @@ from models.retention import require_kept
 from models.runs import find_run, of_run, summarise
 from models.storage import Database, Query, Tx
 from models.tables import LINES_PER_RUN, Location, Programme, Run, run_code
-from models.whole_files import name_it
+from models.whole_files import name_it, part_of
 
 #: HMACs sorted in memory at a time; more of them lie sorted on the disk, and are merged.
 SORTED_MAX = 200_000
@@ -125,7 +125,7 @@ def create_certificate(database: Database, typed: str, *, keys: KeyRing, path: P
                 _require_new(path)
                 families = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
                 head = _write_sorted(tx, facts, families, folder=path.parent)
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            part = part_of(path)
             stack.callback(part.unlink, missing_ok=True)
             digest = _write_new(part, head, families, key=facts.key)
             _journal(database, facts, head, keys=keys, digest=digest)

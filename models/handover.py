@@ -28,7 +28,7 @@ from models.retention import require_kept
 from models.runs import of_run
 from models.storage import Database, Query, Tx
 from models.tables import LINES_PER_RUN, Location, Run, Store, run_code
-from models.whole_files import name_it
+from models.whole_files import name_it, part_of
 
 #: So long the secret before a rotation signs, too. Source: issue "The monthly run, end to end", Workers.
 PREVIOUS_SECRET_FOR = timedelta(hours=24)
@@ -207,7 +207,7 @@ def export_run(database: Database, run: Run, *, keys: KeyRing, path: Path) -> Ex
         raise RefusedInput(f"{path} exists; a hand-over file is never overwritten", hint="give another name to --out")
     if not path.parent.is_dir():
         raise RefusedInput(f"there is no folder {path.parent}", hint=f"mkdir -p -m 700 {path.parent}")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with database.reading() as tx:
             tx.allow_long_statement()

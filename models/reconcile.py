@@ -162,14 +162,14 @@ SELECT t.run_id || ' ' || f.code AS subject, COALESCE(l.amount_minor, 0) AS expe
 FROM (SELECT run_id, fund_id, SUM(CASE kind WHEN 'reserve' THEN amount_minor ELSE -amount_minor END) AS amount_minor
       FROM transfer WHERE run_id IS NOT NULL AND {by_run} GROUP BY run_id, fund_id) t
 LEFT JOIN (SELECT run_id, fund_id, SUM(amount_minor) AS amount_minor
-           FROM (SELECT b.run_id, b.fund_id, d.amount_minor
+           FROM (SELECT DISTINCT b.run_id, b.fund_id, d.id, d.amount_minor  -- a line in doubt is in two batches
                  FROM batch b JOIN disbursement d ON d.id BETWEEN b.first_id AND b.last_id
                  WHERE {batch} AND (b.state IN ('open', 'paused') OR (b.state = 'stopped' AND b.ended_at IS NULL))
                    AND NOT EXISTS (SELECT 1 FROM voucher v WHERE v.id = d.id)
                    AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.disbursement_id = d.id
                                    AND (c.outcome = 'not_owed' OR c.state = 'open'))
                  UNION ALL
-                 SELECT c.run_id, c.fund_id, d.amount_minor
+                 SELECT c.run_id, c.fund_id, d.id, d.amount_minor
                  FROM cases c JOIN disbursement d ON d.id = c.disbursement_id
                  WHERE {case} AND c.state = 'open' AND c.reserved = :yes) owed
            GROUP BY run_id, fund_id) l ON l.run_id = t.run_id AND l.fund_id = t.fund_id

@@ -117,7 +117,7 @@ RIGHTS: dict[str, dict[str, str]] = {
     "run": {
         "plan": "insert(programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest, "
         "currency, value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days, "
-        "batch_lines_max, planned_by, planned_at, blocked, reconciled_close_at, differences), "
+        "batch_lines_max, planned_by, planned_at, blocked, reconciled_close_at, differences, salt), "
         # The approval is the policy's, by a scheduler: a person's is refused below.
         f"update(state, lines, planned_minor, digest, {_APPROVAL}, released_by, released_at, completed_at, blocked, "
         "reconciled_close_at, differences), delete",

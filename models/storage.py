@@ -323,7 +323,7 @@ def _sqlite_engine(url: URL) -> Engine:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
         connection.create_aggregate("digest_lines", 3, _DigestLines)
-        connection.create_aggregate("digest_batches", 2, _DigestBatches)
+        connection.create_aggregate("digest_batches", 3, _DigestBatches)
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -350,18 +350,21 @@ class _DigestLines:
 
 
 class _DigestBatches:
-    """SQLite's twin: SHA-256 over the digests of batches in order of their first ids."""
+    """SQLite's twin: SHA-256 over a run's salt and the digests of its batches in order of their first ids."""
 
     def __init__(self) -> None:
+        self._salt = ""
         self._rows: list[tuple[int, str]] = []
 
-    def step(self, first_id: int, digest: str) -> None:
+    def step(self, salt: str, first_id: int, digest: str) -> None:
         """One batch."""
+        self._salt = salt
         self._rows.append((first_id, digest))
 
     def finalize(self) -> str:
         """The digest, in hexadecimal."""
-        return hashlib.sha256("\n".join(digest for _, digest in sorted(self._rows)).encode()).hexdigest()
+        text = self._salt + "\n".join(digest for _, digest in sorted(self._rows))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sqlite_url(path: Path) -> str:

@@ -372,7 +372,8 @@ class Run(Table, table=True):
     opens_at: datetime = instant()  #: the payday, from which it may be released
     lines: int = integer(default=0)  #: set by plan
     planned_minor: int = big(default=0)  #: sum of the lines, set by plan
-    digest: str = text(default="")  #: over the digests of its batches, set by plan
+    digest: str = text(default="")  #: over its salt and the digests of its batches, set by plan
+    salt: str = text(default="")  #: secret: without it nobody can try whose lines a digest is of; "" before 0007
     currency: str = text()
     value_currency: str = text()
     rate_millionths: int | None = big(default=None)  #: frozen at plan; None where the currencies are the same

@@ -1,7 +1,18 @@
 """Files that get their name only once they are whole, and on the disk: hand-over files and backups."""
 
+import glob
 import os
+import re
 from pathlib import Path
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole: hidden beside it. What a process that was killed left there goes."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        found = re.fullmatch(r".*\.(\d+)\.part", left.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def name_it(part: Path, path: Path) -> None:

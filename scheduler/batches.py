@@ -49,8 +49,12 @@ GROUP BY (id - :first_id) / :batch_lines ORDER BY MIN(id)
 """,
 )
 
-#: The digest of a run over those of its batches; SQLite has it as an aggregate (models.storage).
-_OVER_BATCHES = "encode(sha256(convert_to(COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex')"
+#: The digest of a run over its salt and the digests of its batches; SQLite has it as an aggregate (models.storage).
+#: Logs and certificates tell it: without the salt, whoever tries the numbers of households would find whose line a run
+#: of one family is, and where that family was the month before.
+_OVER_BATCHES = (
+    "encode(sha256(convert_to(:salt || COALESCE(string_agg(digest, chr(10) ORDER BY first_id), ''), 'UTF8')), 'hex')"
+)
 
 DIGEST_LINES = Query(
     f"""
@@ -65,8 +69,8 @@ FROM (SELECT b.first_id,
 """,  # noqa: S608  # of constants, of no input
     sqlite="""
 -- digest_lines: the digest of a run, from its rows as they are now, in the ranges of its planned batches
-SELECT digest_batches(b.first_id, (SELECT digest_lines(d.id, d.household_id, d.amount_minor)
-                                   FROM disbursement d WHERE d.id BETWEEN b.first_id AND b.last_id))
+SELECT digest_batches(:salt, b.first_id, (SELECT digest_lines(d.id, d.household_id, d.amount_minor)
+                                          FROM disbursement d WHERE d.id BETWEEN b.first_id AND b.last_id))
 FROM batch b WHERE b.run_id = :run_id AND b.state = 'planned'
 """,
 )
@@ -78,14 +82,14 @@ SELECT {_OVER_BATCHES} FROM batch WHERE run_id = :run_id
 """,  # noqa: S608  # of constants, of no input
     sqlite="""
 -- digest_batches: the digest of a plan, from the digests that its batches have
-SELECT digest_batches(first_id, digest) FROM batch WHERE run_id = :run_id
+SELECT digest_batches(:salt, first_id, digest) FROM batch WHERE run_id = :run_id
 """,
 )
 
 
 def digest_of_lines(tx: Tx, run: Run) -> str:
     """The digest of the lines of a run that is not released, from the rows as they are now."""
-    return str(tx.scalar(DIGEST_LINES, run_id=run.id))
+    return str(tx.scalar(DIGEST_LINES, run_id=run.id, salt=run.salt))
 
 
 def insert_batches(

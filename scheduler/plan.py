@@ -7,6 +7,7 @@ The unique key of `disbursement` over programme, household and cycle decides who
 insert it owns it, wherever the family is later. Planning again finds only the families that came since.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -62,10 +63,10 @@ INSERT_RUN = Query("""
 -- insert_run: claim a slot's part; no row comes back if another plan has it
 INSERT INTO run (programme_id, location_code, cycle, part, state, late, opens_at, lines, planned_minor, digest,
                  currency, value_currency, rate_millionths, rate_source, rate_date, round_to_minor, validity_days,
-                 batch_lines_max, planned_by, planned_at, blocked)
+                 batch_lines_max, planned_by, planned_at, blocked, salt)
 VALUES (:programme_id, :location_code, :cycle, :part, 'planned', :late, :opens_at, 0, 0, '', :currency,
         :value_currency, :rate_millionths, :rate_source, :rate_date, :round_to_minor, :validity_days,
-        :batch_lines_max, :planned_by, :planned_at, '')
+        :batch_lines_max, :planned_by, :planned_at, '', :salt)
 ON CONFLICT (programme_id, location_code, cycle, part) DO NOTHING
 RETURNING id
 """)
@@ -257,7 +258,8 @@ def _freeze(
     sums = tx.one(SUM_BATCHES, run_id=run_id)
     if sums.lines == 0:
         raise NothingToPlan(f"every family of {slot.location_code} has its line of {slot.cycle} in another run")
-    digest = str(tx.scalar(DIGEST_BATCHES, run_id=run_id))
+    salt = tx.get(Run, Run.id == run_id).salt
+    digest = str(tx.scalar(DIGEST_BATCHES, run_id=run_id, salt=salt))
     tx.execute(SET_PLAN, run_id=run_id, lines=sums.lines, planned_minor=sums.amount_minor, digest=digest)
     run = tx.get(Run, Run.id == run_id)
     held = _held_elsewhere(tx, slot)
@@ -307,6 +309,7 @@ def _claim(
         batch_lines_max=batch_lines,
         planned_by=tx.operator,
         planned_at=now,
+        salt=secrets.token_hex(32),
     )
     return None if run_id is None else int(run_id)
 

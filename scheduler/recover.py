@@ -1,5 +1,6 @@
 """A person's exit from a lost run: what was handed over is entered again, or nothing was and all is planned anew."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -243,7 +244,8 @@ def _enter(
             part=lost.part, opens_at=slot.opens_at, currency=lost.currency, value_currency=programme.value_currency,
             rate_millionths=rate.rate_millionths if rate else None, rate_source=rate.source if rate else "",
             rate_date=rate.rate_date if rate else "", round_to_minor=programme.round_to_minor,
-            validity_days=programme.validity_days, batch_lines_max=batch_lines, planned_by=PLANNED_BY,
+            validity_days=programme.validity_days, batch_lines_max=batch_lines, salt=secrets.token_hex(32),
+            planned_by=PLANNED_BY,
             planned_at=tx.now,
         )
     )  # fmt: skip

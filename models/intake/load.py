@@ -11,7 +11,7 @@ from models.intake.households import load_households
 from models.intake.places import load_locations, load_stores
 from models.intake.programme import load_programme
 from models.intake.report import FileReport
-from models.intake.rows import BadFile
+from models.intake.rows import BadFile, require_file
 from models.journal import append
 from models.outgoing import INTERNET, Outgoing
 from models.runs import only_programme
@@ -87,6 +87,7 @@ def _load_file(
 
 
 def _load_csv(tx: Tx, file: Path, owner: Programme, *, keys: Path | None, outgoing: Outgoing) -> FileReport:
+    require_file(file)
     if file.name == "locations.csv":
         return load_locations(tx, file, owner)
     if file.name == "stores.csv":

@@ -6,6 +6,7 @@ A refusal names file, line, field and rule, and never the value: it may be of a 
 import codecs
 import csv
 import io
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from models.errors import RefusedInput
 T = TypeVar("T")
 #: No field of ours is longer; a longer one is an unclosed quote.
 FIELD_CHARACTERS_MAX = 2_000
+#: Of a file that is read whole.
+SMALL_FILE_BYTES_MAX = 1_048_576
 
 
 class BadFile(RefusedInput):
@@ -85,13 +88,29 @@ def read_rows(
 
 def read_bytes(path: Path) -> bytes:
     """A small file, whole. Raises BadFile where it cannot be read."""
+    require_file(path)
     try:
-        return path.read_bytes()
+        with path.open("rb") as source:
+            content = source.read(SMALL_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise BadFile(path, f"cannot be read: {type(error).__name__}") from None
+    if len(content) > SMALL_FILE_BYTES_MAX:
+        raise BadFile(path, f"is larger than {SMALL_FILE_BYTES_MAX} bytes")
+    return content
+
+
+def require_file(path: Path) -> None:
+    """Raises BadFile for what is none: a pipe would hold the database until somebody writes into it."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise BadFile(path, f"cannot be read: {type(error).__name__}") from None
+    if not is_file:
+        raise BadFile(path, "is no file")
 
 
 def _open(path: Path) -> TextIO:
+    require_file(path)
     try:
         source = path.open("rb")
     except OSError as error:

@@ -26,6 +26,7 @@ _RULES = (
     Rule(("credited",), ("credited", "credited_amount", "credited_value")),
     Rule(("planned", "credited"), ("credited", "credited_amount", "credited_value")),
     Rule(("completed",), ("completed",)),
+    Rule(("credited", "completed"), ("completed",)),
 )
 
 _SLOT = "r.cycle, r.location_code, r.currency, r.value_currency, r.rate_millionths, r.rate_source, r.rate_date"

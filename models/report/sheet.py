@@ -7,6 +7,7 @@ many others as keep it from being worked out of the sum: at least two, which hol
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import product
 
 #: The smallest number of families that a published cell may hold.
 CELL_MIN = 10
@@ -47,14 +48,15 @@ class Rule:
         return values[0] - sum(values[1:])
 
 
-def small_places(counts: Sequence[int]) -> set[int]:
+def small_places(counts: Sequence[int], *, hidden: Set[int] = frozenset()) -> set[int]:
     """Which of the counts that add up to a published sum are not published: the small ones, and others that hide them.
 
-    An empty cell is published, since nobody is in it, unless there is no other to hide a small one: then its neighbour
-    is not, which would be hidden for the other's sake as well, so that nobody can tell which of them it was.
+    `hidden` are places that are not published for another reason. An empty cell is published, since nobody is in it,
+    unless there is no other to hide a small one: then its neighbour is not, which would be hidden for the other's sake
+    as well, so that nobody can tell which of them it was.
     """
-    hidden = {place for place, count in enumerate(counts) if 0 < count < CELL_MIN}
-    rest = sorted((count, place) for place, count in enumerate(counts) if count >= CELL_MIN)
+    hidden = {*hidden, *(place for place, count in enumerate(counts) if 0 < count < CELL_MIN)}
+    rest = sorted((count, place) for place, count in enumerate(counts) if count >= CELL_MIN and place not in hidden)
     for _, place in rest if hidden else ():
         if len(hidden) > 1 and sum(counts[each] for each in hidden) >= CELL_MIN:
             break
@@ -75,15 +77,21 @@ def suppressed(
     cycle, nothing is published.
     """
     rows = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+    rules = list(rules)
     hidden: dict[int, set[str]] = defaultdict(set)
     for rule in rules:
         for place, row in enumerate(rows):
-            if (row["cycle"], row["location"]) in hidden_cities:
+            if (row["cycle"], row["location"]) in hidden_cities or 0 < rule.of(row) < CELL_MIN:
                 hidden[place].update(rule.hides)
-        for margin in margins:
+    # What one margin hides may be all that another hides, and then it is told by that one's sum: until nothing changes.
+    before = -1
+    while before < (before := sum(map(len, hidden.values()))):
+        for rule, margin in product(rules, margins):
             for places in _agreeing(rows, margin):
-                for small in small_places([rule.of(rows[place]) for place in places]):
-                    hidden[places[small]].update(rule.hides)
+                counts = [rule.of(rows[place]) for place in places]
+                known = {at for at, place in enumerate(places) if hidden[place].issuperset(rule.hides)}
+                for at in small_places(counts, hidden=known):
+                    hidden[places[at]].update(rule.hides)
     return Sheet(
         sheet.name,
         sheet.columns,

@@ -321,17 +321,21 @@ def test_database_refuses_what_passes_a_cap(database: Database, whose: str) -> N
     programme = a_programme(database)
     families(database, programme, 10, location=TIJUANA)
     run = released(database, approved(database, programme))
-    rules(database, "fund-1", cap=TEN_MINOR if whose == "fund" else None)
-    cap_programme(database, TEN_MINOR if whose == "programme" else None)
+    rules(database, "fund-1", cap=TEN_MINOR - 10 if whose == "fund" else None)
+    cap_programme(database, TEN_MINOR - 10 if whose == "programme" else None)
     insert = (
         "INSERT INTO transfer (kind, fund_id, run_id, amount_minor, currency, transferred_at) "
         "SELECT 'reserve', fund_id, run_id, :amount, currency, transferred_at FROM transfer WHERE run_id = :run"
     )
 
+    with database.transaction() as tx:  # so that the plan has room for what the cap refuses
+        tx.connection.execute(text(insert.replace("'reserve'", "'unreserve'")), {"amount": 10, "run": run.id})
+    insert += " AND kind = 'reserve'"
+
     refused_by_the_database(database, insert, amount=1, run=run.id)
 
     cap_programme(database, None)
-    rules(database, "fund-1", cap=TEN_MINOR + 1)
+    rules(database, "fund-1", cap=TEN_MINOR - 9)
     with database.transaction() as tx:
         tx.connection.execute(text(insert), {"amount": 1, "run": run.id})
 

@@ -1,5 +1,6 @@
 """Import: strict, all or nothing, told before it is applied; a refusal names file, line, field and rule, no value."""
 
+import os
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from models.errors import NotFound, RefusedInput, UnknownZone
 from models.intake.load import load
 from models.intake.report import FileReport
+from models.intake.rows import SMALL_FILE_BYTES_MAX
 from models.keys import init_keys
 from models.storage import Database
 from models.tables import (
@@ -445,3 +447,21 @@ def test_many_rows_stream_in_flat_memory(database: Database, folder: Path, colum
         tracemalloc.stop()
 
     assert peaks[1] < peaks[0] * 1.5
+
+
+@pytest.mark.parametrize("name", ["programme.toml", "households.csv"])
+def test_pipe_is_no_file(database: Database, folder: Path, name: str) -> None:
+    """Nobody may ever write into it, and whoever imports holds the database."""
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+
+    with pytest.raises(RefusedInput, match=f"{name}: is no file|{name} is no file"):
+        import_(database, folder)
+
+
+def test_programme_without_an_end_is_refused(database: Database, folder: Path) -> None:
+    with (folder / "programme.toml").open("a") as file:
+        file.write("# " + "x" * SMALL_FILE_BYTES_MAX)
+
+    with pytest.raises(RefusedInput, match="is larger than 1048576 bytes"):
+        import_(database, folder)

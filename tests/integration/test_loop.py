@@ -198,7 +198,7 @@ def test_run_that_waits_for_money_comes_before_newer_ones(installation: Installa
 
     with database.reading() as tx:
         states = {run.location_code: (run.state, run.blocked) for run in tx.list(Run)}
-    assert states == {TIJUANA: ("released", ""), NOGALES: ("approved", "funds")}
+    assert states == {TIJUANA: ("released", ""), NOGALES: ("approved", "funds: fund-1 balance")}
 
 
 def test_city_without_families_is_looked_through_once_a_minute(installation: Installation) -> None:

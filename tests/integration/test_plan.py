@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from sqlalchemy import text, update
@@ -479,3 +480,24 @@ def test_batches_are_small_where_several_donors_pay(database: Database, funds: i
     run = a_planned_run(database, programme, location=TIJUANA, batch_lines=5_000)
 
     assert len(batches_of(database, run)) == batches
+
+
+def test_digest_of_equal_lines_differs_by_a_salt_that_nobody_is_told(database: Database) -> None:
+    """Otherwise whoever reads the log tries the numbers of households, and knows whose line a run of one family is."""
+    programme = a_programme(database)
+    families(database, programme, 1, location=TIJUANA)
+    digests, salts = [], []
+    for _ in range(2):
+        run = a_planned_run(database, programme)
+        line = lines_of(database)[0]
+        batch = f"{line.id}:{line.household_id}:{line.amount_minor}"
+        digest = sha256(f"{run.salt}{sha256(batch.encode()).hexdigest()}".encode()).hexdigest()
+        assert run.digest == digest
+        digests.append(run.digest)
+        salts.append(run.salt)
+        with database.transaction() as tx:
+            assert run.salt not in "".join(each.fields for each in tx.list(Journal))
+            discard(tx, run.id)
+
+    assert len(set(digests)) == len(set(salts)) == 2
+    assert all(len(salt) == 64 for salt in salts)

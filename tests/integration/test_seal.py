@@ -34,7 +34,7 @@ def test_lines_carry_an_unbroken_chain_from_genesis(installation: Installation) 
         assert line["seq"] == seq
         prev_hash = hash_of_line(prev_hash, line)  # type: ignore[arg-type]
         assert line["hash"] == prev_hash
-    assert [line["event"] for line in journalled(installation)] == ["run.planned", "run.approved", "run.released"]
+    assert [line["event"] for line in journalled(installation)[1:]] == ["run.planned", "run.approved", "run.released"]
     assert_books_agree(installation.database)
 
 
@@ -61,7 +61,7 @@ def test_event_of_a_transaction_that_rolled_back_is_never_told(installation: Ins
         a_planned_run(installation.database, programme)
     installation.ticker().work()
 
-    assert journalled(installation) == []
+    assert [line["event"] for line in journalled(installation)] == ["fund.deposited"]
 
 
 def test_crash_between_writing_and_marking_writes_the_same_lines_again(installation: Installation) -> None:
@@ -75,8 +75,9 @@ def test_crash_between_writing_and_marking_writes_the_same_lines_again(installat
         emit(installation.database, installation.log)
     emit(installation.database, installation.log)
 
-    first, second = journalled(installation)
-    assert first == second
+    lines = journalled(installation)
+    assert len(lines) == 4
+    assert lines[:2] == lines[2:]
 
 
 def test_late_commit_of_an_early_event_is_sealed(installation: Installation) -> None:

@@ -66,3 +66,38 @@ def test_nothing_is_published_of_a_city_whose_sum_is_hidden() -> None:
     )
 
     assert [row[3] for row in shown.rows] == [40, 40, None, None]
+
+
+#: Of donors' reports: by city and fund. In each a small cell could be worked out of another margin's sum.
+TABLES = [
+    [("A", "1", 5), ("A", "2", 50), ("B", "1", 100), ("B", "2", 60), ("C", "1", 60), ("C", "2", 70)],
+    [("H", "2", 5), ("K", "1", 12), ("B", "1", 100), ("B", "2", 80)],
+    [("A", "1", 3), ("A", "2", 40), ("B", "1", 40), ("B", "2", 40)],
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_one_margin_hides_another_does_not_tell(table: list[tuple[str, str, int]]) -> None:
+    """Whoever knows every city's sum and every fund's, solves for nothing: each hidden cell has another in its row and
+    in its column, where there are any."""
+    rows: list[tuple[Value, ...]] = [("2026-12", city, fund, count) for city, fund, count in table]
+    sheet = Sheet("donor", ("cycle", "location", "fund", "vouchers"), rows)
+
+    shown = suppressed(
+        sheet, [Rule(("vouchers",), ("vouchers",))], margins=[("cycle", "location"), ("cycle", "fund")],
+        hidden_cities={("2026-12", "H"), ("2026-12", "K")},
+    )  # fmt: skip
+
+    hidden = [(city, fund) for (_, city, fund, _), (*_, told) in zip(rows, shown.rows, strict=True) if told is None]
+    for at in (0, 1):
+        for name in {each[at] for each in hidden}:
+            there = [each for each in hidden if each[at] == name]
+            assert len(there) > 1 or sum(row[at + 1] == name for row in rows) == 1, (name, hidden)
+
+
+def test_small_count_of_a_sheet_that_adds_up_to_nothing_is_hidden() -> None:
+    sheet = Sheet("store", ("cycle", "location", "store", "vouchers"), [("2026-12", "02004", "a", 3)])
+
+    shown = suppressed(sheet, [Rule(("vouchers",), ("vouchers",))], margins=[], hidden_cities=set())
+
+    assert shown.rows == [("2026-12", "02004", "a", None)]

@@ -27,7 +27,7 @@ LINES_PER_RUN = 10_000_000
 PLAN = (
     "id", "programme_id", "location_code", "cycle", "part", "late", "opens_at", "currency", "value_currency",
     "rate_millionths", "rate_source", "rate_date", "round_to_minor", "validity_days", "batch_lines_max", "planned_by",
-    "planned_at",
+    "planned_at", "salt",
 )  # fmt: skip
 TOTALS = ("lines", "planned_minor", "digest")
 APPROVAL = (
@@ -302,6 +302,7 @@ def upgrade() -> None:
     op.add_column("run", sa.Column("approved_minor", big, nullable=True))
     op.add_column("run", sa.Column("approved_rate_millionths", big, nullable=True))
     op.add_column("run", sa.Column("released_by", sa.Text(), nullable=True))
+    op.add_column("run", sa.Column("salt", sa.Text(), nullable=False, server_default=""))
     op.add_column("programme", sa.Column("two_approvals_above_minor", big, nullable=True))
     if op.get_bind().dialect.name == "sqlite":
         _guard_sqlite()

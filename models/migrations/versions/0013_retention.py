@@ -35,6 +35,7 @@ KEPT_SQLITE = KEPT.format(
     month="strftime('%Y-%m', 'now', 'start of month', '-' || p.retention_months || ' months')",
     instant="strftime('%Y-%m-%dT%H:%M:%S', 'now', '-' || p.retention_months || ' months')",
 )
+#: Also whatever would undo it: that leaves one of these behind, or changes the registration.
 REDUCES = "(NEW.registration_id <> OLD.registration_id OR NEW.location_code = '00000' OR NEW.group_code = 'reduced')"
 REDUCED = "NEW.registration_id = 'reduced:' || NEW.id AND NEW.location_code = '00000' AND NEW.group_code = 'reduced'"
 
@@ -42,9 +43,6 @@ REDUCED = "NEW.registration_id = 'reduced:' || NEW.id AND NEW.location_code = '0
 KEEP_HOUSEHOLD = f"""
 CREATE FUNCTION keep_household() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF OLD.group_code = 'reduced' THEN
-        RAISE EXCEPTION 'a reduced household stays so' USING ERRCODE = 'restrict_violation';
-    END IF;
     IF {REDUCES} THEN
         IF NOT ({REDUCED}) THEN
             RAISE EXCEPTION 'a household is reduced whole' USING ERRCODE = 'restrict_violation';
@@ -113,7 +111,6 @@ def _guard_postgresql() -> None:
 
 def _guard_sqlite() -> None:
     for name, condition, message in (
-        ("household_stays_reduced", "OLD.group_code = 'reduced'", "a reduced household stays so"),
         ("household_is_reduced_whole", f"{REDUCES} AND NOT ({REDUCED})", "a household is reduced whole"),
         ("household_is_kept", f"{REDUCES} AND ({KEPT_SQLITE})", "a household is kept for the stated time"),
     ):
