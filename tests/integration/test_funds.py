@@ -121,9 +121,17 @@ def credit_all(database: Database, run: Run) -> None:
         assert credit_batch(database, lease, key_version=1)
 
 
-def refused_by_the_database(database: Database, statement: str, **parameters: object) -> None:
-    with pytest.raises(DBAPIError), database.transaction() as tx:
-        tx.connection.execute(text(statement), parameters)
+#: Without a word of our code.
+TRANSFER = """
+INSERT INTO transfer (kind, fund_id, run_id, batch_id, case_id, amount_minor, currency, transferred_at)
+SELECT :kind, :fund, :run, CAST(:batch AS BIGINT), CAST(:case AS BIGINT), :amount, 'MXN', MAX(transferred_at)
+FROM transfer
+"""
+
+
+def refused_by_the_database(database: Database, statement: str, *, match: str, **parameters: object) -> None:
+    with pytest.raises(DBAPIError, match=match), database.transaction() as tx:
+        tx.connection.execute(text(statement), {"batch": None, "case": None, **parameters})
 
 
 # Locations.
@@ -321,23 +329,19 @@ def test_database_refuses_what_passes_a_cap(database: Database, whose: str) -> N
     programme = a_programme(database)
     families(database, programme, 10, location=TIJUANA)
     run = released(database, approved(database, programme))
-    rules(database, "fund-1", cap=TEN_MINOR - 10 if whose == "fund" else None)
-    cap_programme(database, TEN_MINOR - 10 if whose == "programme" else None)
-    insert = (
-        "INSERT INTO transfer (kind, fund_id, run_id, amount_minor, currency, transferred_at) "
-        "SELECT 'reserve', fund_id, run_id, :amount, currency, transferred_at FROM transfer WHERE run_id = :run"
-    )
+    with database.transaction() as tx:
+        fund = tx.get(Fund)
+        books.unreserve(tx, fund_id=fund.id, run_id=run.id, amount_minor=2, currency="MXN")
+    rules(database, "fund-1", cap=TEN_MINOR - 1 if whose == "fund" else None)
+    cap_programme(database, TEN_MINOR - 1 if whose == "programme" else None)
+    again = {"kind": "reserve", "fund": fund.id, "run": run.id, "amount": 2}
 
-    with database.transaction() as tx:  # so that the plan has room for what the cap refuses
-        tx.connection.execute(text(insert.replace("'reserve'", "'unreserve'")), {"amount": 10, "run": run.id})
-    insert += " AND kind = 'reserve'"
-
-    refused_by_the_database(database, insert, amount=1, run=run.id)
+    refused_by_the_database(database, TRANSFER, match="a month reserves no more than its cap", **again)
 
     cap_programme(database, None)
-    rules(database, "fund-1", cap=TEN_MINOR - 9)
+    rules(database, "fund-1", cap=TEN_MINOR)
     with database.transaction() as tx:
-        tx.connection.execute(text(insert), {"amount": 1, "run": run.id})
+        tx.connection.execute(text(TRANSFER), {"batch": None, "case": None, **again})
 
 
 def test_cap_set_below_what_is_reserved_changes_nothing_of_it(database: Database) -> None:
@@ -457,16 +461,19 @@ def test_batch_keeps_its_fund_and_gets_none_that_may_not_pay(database: Database)
     set_fund = "UPDATE batch SET fund_id = :fund WHERE id = :id"
     rest, pregnant = (batch.id for batch in batches_of(database, run))
 
-    refused_by_the_database(database, set_fund, fund=two, id=rest)
-    refused_by_the_database(database, set_fund, fund=three, id=rest)
+    refused_by_the_database(database, set_fund, match="a fund pays for what it may", fund=two, id=rest)
+    refused_by_the_database(database, set_fund, match="a fund pays for what it may", fund=three, id=rest)
     with database.transaction() as tx:
         for fund, batch in ((three, pregnant), (one, rest)):
             tx.connection.execute(text(set_fund), {"fund": fund, "id": batch})
-    refused_by_the_database(database, set_fund, fund=one, id=pregnant)
-    refused_by_the_database(database, set_fund, fund=None, id=pregnant)
-    refused_by_the_database(database, "UPDATE batch_group SET group_code = 'pregnant'")
-    refused_by_the_database(database, "DELETE FROM batch_group WHERE batch_id = :id", id=rest)
-    refused_by_the_database(database, "INSERT INTO batch_group VALUES (:id, 'disability')", id=pregnant)
+    refused_by_the_database(database, set_fund, match="a batch keeps its fund", fund=one, id=pregnant)
+    refused_by_the_database(database, set_fund, match="a batch keeps its fund", fund=None, id=pregnant)
+    for statement, says in (
+        ("UPDATE batch_group SET group_code = 'other' WHERE batch_id = :id", "never changed"),
+        ("DELETE FROM batch_group WHERE batch_id = :id", "the groups of a batch go with it"),
+        ("INSERT INTO batch_group VALUES (:id, 'disability')", "the groups of a batch come with its plan"),
+    ):
+        refused_by_the_database(database, statement, match=says, id=pregnant)
 
 
 # Forecasts.
