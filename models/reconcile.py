@@ -221,7 +221,7 @@ SELECT f.code || ' ' || r.cycle AS subject, f.cycle_max_minor AS expected,
        SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) AS found
 FROM fund f JOIN transfer t ON t.fund_id = f.id AND t.kind IN ('reserve', 'unreserve') JOIN run r ON r.id = t.run_id
 WHERE {fund} AND f.cycle_max_minor IS NOT NULL
-GROUP BY f.code, r.cycle, f.cycle_max_minor, f.rules_after_id
+GROUP BY f.id, f.code, r.cycle, f.cycle_max_minor, f.rules_after_id
 HAVING SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) > f.cycle_max_minor
    AND MAX(CASE t.kind WHEN 'reserve' THEN t.id ELSE 0 END) > f.rules_after_id
 LIMIT :limit

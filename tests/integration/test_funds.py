@@ -14,10 +14,10 @@ from models.errors import Exit, FundTooSmall, RefusedByState
 from models.funds import list_sources
 from models.intake.load import load
 from models.intake.rows import BadFile
-from models.reconcile import reconcile
+from models.reconcile import Difference, reconcile, reconcile_run
 from models.states import GROUPS, BatchState, RunState
 from models.storage import Database
-from models.tables import BatchGroup, Fund, FundGroup, FundLocation, Household, Programme, Run
+from models.tables import BatchGroup, Case, Fund, FundGroup, FundLocation, Household, Programme, Run
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import cancel, settle_cancelled
 from scheduler.discard import discard
@@ -476,6 +476,68 @@ def test_batch_keeps_its_fund_and_gets_none_that_may_not_pay(database: Database)
         refused_by_the_database(database, statement, match=says, id=pregnant)
 
 
+COVER = """
+INSERT INTO batch (run_id, first_id, last_id, lines, amount_minor, digest, fund_id, state, attempts, last_error)
+SELECT run_id, first_id, first_id, 1, amount_minor, '', CAST(:fund AS BIGINT), 'open', 0, '' FROM batch WHERE id = :id
+"""
+
+
+def of_two_funds(database: Database) -> tuple[Run, int, int]:
+    """A released run; its batch of families for whom one fund is kept, and its batch of the others, on another."""
+    programme = a_programme(database, funds_minor=[PLENTY_MINOR, PLENTY_MINOR])
+    rules(database, "fund-1", groups=["pregnant"])
+    families(database, programme, 10, location=TIJUANA)
+    run = released(database, approved(database, programme))
+    assert paid_by(database, run) == ["fund-2", "fund-1"]
+    others, kept_for = (batch.id for batch in batches_of(database, run))
+    return run, kept_for, others
+
+
+def test_line_is_covered_again_on_its_own_fund_alone(database: Database) -> None:
+    """Or a fund that may not pay for a family pays it, and another donor's family is paid by that family's fund."""
+    run, _, others = of_two_funds(database)
+    own, kept = (batch.fund_id for batch in batches_of(database, run))
+
+    for fund in (kept, None):
+        refused_by_the_database(database, COVER, match="a line keeps its fund", id=others, fund=fund)
+
+    with database.transaction() as tx:
+        tx.connection.execute(text(COVER), {"id": others, "fund": own})
+
+
+def test_planned_batch_has_no_fund(database: Database) -> None:
+    """It would be one that nobody has asked whether it may pay."""
+    run, _, others = of_two_funds(database)
+
+    refused_by_the_database(
+        database, COVER.replace("'open'", "'planned'"), match="rows are never changed|fixed at release", id=others,
+        fund=batches_of(database, run)[0].fund_id,
+    )  # fmt: skip
+
+
+def test_credit_is_of_the_fund_of_its_batch_or_of_the_line_of_its_case(database: Database) -> None:
+    """Although the run has reserved enough of the other fund: two such credits would hide each other from all sums."""
+    run, _, others = of_two_funds(database)
+    own, kept = (batch.fund_id for batch in batches_of(database, run))
+    with database.transaction() as tx:
+        cancel(tx, run.id)
+        settle_cancelled(tx, run.id)
+        retry(tx, run.id, Choice())
+        case = tx.list(Case, Case.fund_id == own)[0]
+    credit = {"run": run.id, "amount": 1, "match": "is of the fund of its lines"}
+
+    for kind, columns in (
+        ("credit", {"batch": others}),
+        ("credit", {"case": case.id}),
+        ("unreserve", {"case": case.id}),
+    ):
+        refused_by_the_database(database, TRANSFER, kind=kind, fund=kept, **columns, **credit)
+
+    right = {"kind": "credit", "fund": own, "batch": None, "case": case.id, "run": run.id, "amount": 1}
+    with database.transaction() as tx:
+        tx.connection.execute(text(TRANSFER), right)
+
+
 # Forecasts.
 
 
@@ -677,9 +739,20 @@ def test_statement_that_does_not_add_up_says_so(installation: Installation, comm
     assert "fund fund-" in str(outcome.error)
 
 
-def found_by(database: Database) -> set[str]:
+def found_by(database: Database) -> tuple[set[str], set[str]]:
+    """What is found in all books, and in the books of any one run."""
     with database.reading() as tx:
-        return {each.check.partition(" ")[0] for each in reconcile(tx)}
+        runs = [run.id for run in tx.list(Run)]
+        found = reconcile(tx)
+    found_of_runs: list[Difference] = []
+    for run_id in runs:
+        with database.reading() as tx:
+            found_of_runs += reconcile_run(tx, run_id)
+    return checks_of(found), checks_of(found_of_runs)
+
+
+def checks_of(differences: Sequence[Difference]) -> set[str]:
+    return {each.check.partition(" ")[0] for each in differences}
 
 
 MOVE_BACK = """
@@ -701,10 +774,22 @@ WRONG = {
 @pytest.mark.parametrize("check", WRONG)
 def test_comparison_finds_what_no_trigger_kept(database: Database, check: str) -> None:
     a_month_of_two_donors(database)
-    assert found_by(database) == set()
+    assert found_by(database) == (set(), set())
 
     with database.transaction() as tx, without_guards(tx, "transfer", "fund", "batch"):
         for statement in WRONG[check].split(";"):
             tx.connection.execute(text(statement))
 
-    assert check in found_by(database)
+    of_all, of_runs = found_by(database)
+    assert check in of_all & of_runs
+
+
+def test_funds_of_two_programmes_that_are_called_alike_have_each_its_own_cap(database: Database) -> None:
+    for code in ("north", "south"):
+        programme = a_programme(database, code=code)
+        families(database, programme, 10, location=TIJUANA, prefix=code)
+        released(database, approved(database, programme))
+    with database.transaction() as tx:
+        tx.connection.execute(text("UPDATE fund SET cycle_max_minor = :cap"), {"cap": TEN_MINOR})
+
+    assert found_by(database) == (set(), set())

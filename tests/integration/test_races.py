@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models import books
 from models.errors import FundTooSmall, NotFound, RefusedByState
+from models.intake.funding import SUM_DEPOSITS
 from models.intake.load import load
 from models.states import BatchState, RunState
 from models.storage import Database, Tx
@@ -238,6 +239,28 @@ def test_rules_of_a_fund_come_before_a_release_or_after_it(database: Database, u
     assert_books_agree(database)
     with database.reading() as tx:
         assert tx.get(Fund).rules_after_id == tx.list(Transfer, Transfer.kind == "reserve")[0].id
+
+
+def test_import_that_begins_with_a_donors_name_waits_for_a_release(
+    database: Database, url: str, tmp_path: Path
+) -> None:
+    """It held one fund by then, and the release the others: each would have waited for the other."""
+    programme = a_programme(database, funds_minor=[10**9, 10**9])
+    families(database, programme, 14, location=TIJUANA)
+    run = _approved(database, a_planned_run(database, programme, location=TIJUANA))
+    file = tmp_path / "funds.csv"
+    file.write_text("code,donor,currency,amount\nfund-2,Donor B,MXN,10000000\nfund-1,Donor 1,MXN,20000000\n")
+
+    importing = Racer(
+        url, lambda db: load(db, file, programme=None, dry_run=False, show=lambda _: None), stop_after=SUM_DEPOSITS
+    ).start()
+    releasing = Racer(url, _releasing(run)).start()
+    until_blocked(database)
+    importing.finish()
+    releasing.finish()
+
+    assert run_again(database, run).state == RunState.RELEASED
+    assert_books_agree(database)
 
 
 def _cap(database: Database, table: str, cap: int) -> None:

@@ -2,9 +2,9 @@
 
 Why: a donor gives for a city, for a group, or so much a month, and an auditor asks whether it was kept. So the database
 says it, as it says that no fund is overdrawn: a batch draws on a fund that may pay its city and its groups, for good;
-no month reserves more than its cap, of a fund or of the programme, whoever releases at the same time; and what is
-credited or given back is of the fund that reserved it. A release before this one knows no restriction, and is refused
-where it would break one.
+no month reserves more than its cap, of a fund or of the programme, whoever releases at the same time; and what covers
+lines again, is credited or given back, is of the fund that reserved it: two lines that changed funds with each other
+would leave every sum as it is. A release before this one knows no restriction, and is refused where it would break one.
 """
 
 import sqlalchemy as sa
@@ -65,6 +65,33 @@ BEGIN
 END $$
 """
 
+#: Batches that cover lines of a released run again, `added`, are on the fund that these were drawn on. A run of one
+#: fund is looked at no further.
+KEEP_FUND_OF_LINES = """
+CREATE FUNCTION keep_fund_of_lines() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM (SELECT DISTINCT run_id, fund_id FROM added WHERE state <> 'planned') a
+               JOIN batch b ON b.run_id = a.run_id AND b.fund_id IS DISTINCT FROM a.fund_id)
+       AND EXISTS (SELECT 1 FROM added a JOIN batch b ON b.run_id = a.run_id
+                   WHERE a.state <> 'planned' AND b.first_id <= a.last_id AND b.last_id >= a.first_id
+                     AND b.fund_id IS DISTINCT FROM a.fund_id AND NOT EXISTS (SELECT 1 FROM added o WHERE o.id = b.id))
+    THEN
+        RAISE EXCEPTION 'a line keeps its fund' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+#: Of NEW, a transfer that credits or gives back for a batch, or for the line of a case.
+NOT_OF_ITS_LINES = """
+((NEW.batch_id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM batch b
+                  WHERE b.id = NEW.batch_id AND b.run_id = NEW.run_id AND b.fund_id = NEW.fund_id))
+ OR EXISTS (SELECT 1 FROM cases c JOIN batch b ON b.run_id = c.run_id
+            WHERE c.id = NEW.case_id AND c.disbursement_id BETWEEN b.first_id AND b.last_id
+              AND (b.run_id <> NEW.run_id OR b.fund_id <> NEW.fund_id)))
+"""
+
 #: As in 0007, and of each fund apart.
 LEFT_OF_RESERVE = (
     "(SELECT COALESCE(SUM(CASE kind WHEN 'reserve' THEN amount_minor ELSE -amount_minor END), 0) "
@@ -73,6 +100,10 @@ LEFT_OF_RESERVE = (
 KEEP_WITHIN_RESERVE = f"""
 CREATE OR REPLACE FUNCTION keep_within_reserve() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF {NOT_OF_ITS_LINES} THEN
+        RAISE EXCEPTION 'what is credited or given back is of the fund of its lines'
+              USING ERRCODE = 'restrict_violation';
+    END IF;
     IF {LEFT_OF_RESERVE} < 0 THEN
         RAISE EXCEPTION 'a run credits no more of a fund than it reserved' USING ERRCODE = 'restrict_violation';
     END IF;
@@ -172,8 +203,8 @@ def _create(name: str, owner: str, column: str, *, references: str = "", ondelet
 
 def _guard_postgresql() -> None:
     for function in (
-        REQUIRE_FUND_THAT_MAY_PAY, REQUIRE_PLAN_OF_GROUPS, REFUSE_DELETE_OF_GROUPS, KEEP_WITHIN_RESERVE,
-        KEEP_WITHIN_CAPS,
+        REQUIRE_FUND_THAT_MAY_PAY, REQUIRE_PLAN_OF_GROUPS, REFUSE_DELETE_OF_GROUPS, KEEP_FUND_OF_LINES,
+        KEEP_WITHIN_RESERVE, KEEP_WITHIN_CAPS,
     ):  # fmt: skip
         op.execute(function)
     op.execute(
@@ -183,6 +214,10 @@ def _guard_postgresql() -> None:
     op.execute(
         "CREATE TRIGGER batch_is_planned_without_fund BEFORE INSERT ON batch FOR EACH ROW "
         "WHEN (NEW.state = 'planned' AND NEW.fund_id IS NOT NULL) EXECUTE FUNCTION refuse_change()"
+    )
+    op.execute(
+        "CREATE TRIGGER batch_keeps_fund_of_lines AFTER INSERT ON batch REFERENCING NEW TABLE AS added "
+        "FOR EACH STATEMENT EXECUTE FUNCTION keep_fund_of_lines()"
     )
     op.execute(
         "CREATE TRIGGER batch_group_requires_plan BEFORE INSERT ON batch_group FOR EACH ROW "
@@ -212,11 +247,18 @@ def _guard_sqlite() -> None:
          f"OLD.fund_id IS NULL AND NEW.fund_id IS NOT NULL AND {MAY_NOT_PAY}", "a fund pays for what it may"),
         ("batch_is_planned_without_fund", "INSERT ON batch", "NEW.state = 'planned' AND NEW.fund_id IS NOT NULL",
          "a fund is fixed at release"),
+        ("batch_keeps_fund_of_lines", "INSERT ON batch",
+         ("NEW.state <> 'planned' AND EXISTS (SELECT 1 FROM batch b WHERE b.run_id = NEW.run_id "
+          "AND b.first_id <= NEW.last_id AND b.last_id >= NEW.first_id AND b.fund_id IS NOT NEW.fund_id)"),
+         "a line keeps its fund"),
         ("batch_group_requires_plan", "INSERT ON batch_group", NO_OPEN_PLAN,
          "the groups of a batch come with its plan"),
         ("batch_group_refuses_update", "UPDATE ON batch_group", "1", "the groups of a batch are never changed"),
         ("batch_group_refuses_delete", "DELETE ON batch_group",
          "EXISTS (SELECT 1 FROM batch WHERE id = OLD.batch_id)", "the groups of a batch go with it"),
+        ("transfer_is_of_its_lines", "INSERT ON transfer",
+         f"NEW.kind IN ('credit', 'unreserve') AND {NOT_OF_ITS_LINES}",
+         "what is credited or given back is of the fund of its lines"),
         ("transfer_stays_within_reserve", "INSERT ON transfer",
          f"NEW.kind IN ('credit', 'unreserve') AND {LEFT_OF_RESERVE} < NEW.amount_minor",
          "a run credits no more of a fund than it reserved"),
