@@ -61,7 +61,7 @@ WHERE f.reason = 'not_settled' AND f.closed_at = :now AND f.evidence = 'voucher'
 
 #: What to do about a difference: a command where there is one, and otherwise a question to the issuer.
 _NEXT_STEPS = {
-    DifferenceReason.UNKNOWN_TO_US: "ask the issuer who sent this reference, and when: nobody did from this database",
+    DifferenceReason.UNKNOWN_TO_US: "ask the issuer who sent this reference, and when: this programme did not",
     DifferenceReason.REVERSED_WITHOUT_ORIGINAL: "ask the issuer which credit was taken back; import the statement that "
     "has it",
     DifferenceReason.TWICE: "ask the issuer to take the second one back",

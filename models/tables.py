@@ -716,7 +716,7 @@ class Statement(Table, table=True):
     """A statement of an outside issuer that was imported. Set by `statement import`; never deleted."""
 
     __table_args__ = _table(
-        UniqueConstraint("programme_id", "digest"),
+        UniqueConstraint("programme_id", "digest", "from_at", "to_at"),
         CheckConstraint("from_at < to_at", name="period"),
         CheckConstraint("lines >= credits + reversals", name="lines"),
         counted=True,

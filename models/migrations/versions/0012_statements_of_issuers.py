@@ -57,7 +57,9 @@ def _make_statements() -> None:
         sa.CheckConstraint("lines >= credits + reversals", name=op.f("ck_statement_lines")),
         sa.ForeignKeyConstraint(["programme_id"], ["programme.id"], name=op.f("fk_statement_programme_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_statement")),
-        sa.UniqueConstraint("programme_id", "digest", name=op.f("uq_statement_programme_id_digest")),
+        sa.UniqueConstraint(
+            "programme_id", "digest", "from_at", "to_at", name=op.f("uq_statement_programme_id_digest_from_at_to_at")
+        ),
         sqlite_autoincrement=True,
         sqlite_strict=True,
     )
