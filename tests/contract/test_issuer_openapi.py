@@ -273,13 +273,24 @@ class SaysNoStatement(SimulatedIssuer):
     [
         (b'{"credits":[]}', 500, "http 500"),
         (b"<html>", 200, "JSONDecodeError"),
-        (b"[]", 200, "http 200"),
-        (b'{"credits":[],"next":"a"}', 200, "pages without an end"),
-        (b'{"credits":null}', 200, "http 200"),
+        (b"[]", 200, "no page of a statement"),
+        (b'{"credits":[]}', 200, "no page of a statement"),
+        (b'{"credits":[],"next":null}', 200, "of another time than was asked for"),
+        (
+            b'{"from":"2026-01-01T00:00:00Z","to":"2026-01-31T00:00:00Z","credits":[],"next":null}', 200,
+            "of another time than was asked for",
+        ),
+        (
+            b'{"from":"2025-12-31T18:00:00-06:00","to":"2026-02-01T00:00:00Z","credits":[],"next":"a"}', 200,
+            "a page that leads to itself",
+        ),
+        (b'{"credits":[],"next":5}', 200, "a next page that is no text"),
+        (b'{"credits":null,"next":null}', 200, "no list of credits"),
+        (b'{"credits":[{},"x"],"next":null}', 200, "no list of credits"),
         (b'{"credits":["' + b"x" * STATEMENT_PAGE_BYTES_MAX + b'"]}', 200, "JSONDecodeError"),
         (None, 200, "TimeoutError"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_statement_ends_with_an_error_that_says_no_more_than_its_kind(
     monkeypatch: pytest.MonkeyPatch, said: bytes | None, status: int, trouble: str
 ) -> None:
@@ -287,28 +298,54 @@ def test_what_is_no_statement_ends_with_an_error_that_says_no_more_than_its_kind
 
     async def read(issuer: SimulatedIssuer) -> None:
         async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
-            async for _ in client.statement(datetime.now(UTC), datetime.now(UTC)):
+            async for _ in client.statement(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)):
                 pass
 
     with SaysNoStatement(said, status=status) as issuer, pytest.raises(NoStatement, match=f"^{trouble}$"):
         asyncio.run(read(issuer))
 
 
-def test_statement_of_more_than_a_period_may_have_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pages might never end, and would fill the disk."""
-    monkeypatch.setattr(simulated, "PAGE", 1)
-    monkeypatch.setattr(http, "STATEMENT_CREDITS_MAX", 1)
-    now = datetime.now(UTC)
+class NeverEnds(SimulatedIssuer):
+    """Each page leads to the next, and has no credit, so that nothing of what it says seems wrong."""
+
+    async def _statement(self, request: web.Request) -> web.StreamResponse:
+        after = int(request.query.get("after", "0"))
+        period = {name: request.query[name] for name in ("from", "to")}
+        return web.json_response({**period, "credits": [], "next": str(after + 1)})
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "trouble"),
+    [("STATEMENT_PAGES_MAX", 20, "more than 20 pages; "), ("STATEMENT_BYTES_MAX", 500, "more than 0 MiB; ")],
+)
+def test_statement_whose_pages_never_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: int, trouble: str
+) -> None:
+    """They would fill the disk, or keep a command for ever."""
+    monkeypatch.setattr(http, limit, most)
 
     async def read(issuer: SimulatedIssuer) -> None:
         async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
-            for number in range(3):
-                await client.send(Credit(f"{number}" * 64, 100, "MXN"), until=steady_s() + 5)
-            async for _ in client.statement(now - timedelta(hours=1), now + timedelta(hours=1)):
+            async for _ in client.statement(datetime.now(UTC), datetime.now(UTC)):
                 pass
 
-    with SimulatedIssuer(token="rehearsal") as issuer, pytest.raises(NoStatement, match="pages without an end"):
+    with NeverEnds() as issuer, pytest.raises(NoStatement, match=f"^{trouble}ask for a shorter time$"):
         asyncio.run(read(issuer))
+
+
+def test_statement_of_as_many_pages_as_there_may_be_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated, "PAGE", 1)
+    monkeypatch.setattr(http, "STATEMENT_PAGES_MAX", 3)
+    now = datetime.now(UTC)
+
+    async def read(issuer: SimulatedIssuer) -> int:
+        async with IssuerClient.open(issuer.url, "rehearsal", calls=1, outgoing=HERE) as client:
+            for number in range(3):
+                await client.send(Credit(f"{number}" * 64, 100, "MXN"), until=steady_s() + 5)
+            return len([each async for each in client.statement(now - timedelta(hours=1), now + timedelta(hours=1))])
+
+    with SimulatedIssuer(token="rehearsal") as issuer:
+        assert asyncio.run(read(issuer)) == 3
 
 
 def test_our_client_asks_as_published_and_each_answer_that_it_gets_is_as_published(

@@ -34,8 +34,10 @@ _WAIT_S = 0.2
 #: A longer wait than this is left to the database's next attempt.
 PATIENCE_S = 2
 STATEMENT_PAGE_BYTES_MAX = 4_194_304
-#: More than any month of any programme has.
-STATEMENT_CREDITS_MAX = 20_000_000
+#: Of all pages together: ten times what a month of a million lines needs, and what a disk has room for. Whoever needs
+#: more imports a shorter time, or a file.
+STATEMENT_PAGES_MAX = 10_000
+STATEMENT_BYTES_MAX = 4 * 1024**3
 
 
 _Classify = Callable[[Response, Credit], Answer]
@@ -49,6 +51,7 @@ class NoStatement(Exception):
 class _Page:
     credits: list[dict[str, object]]
     following: str  #: its cursor; empty after the last page
+    size: int  #: of its text, in bytes
 
 
 class IssuerClient:
@@ -84,19 +87,23 @@ class IssuerClient:
     async def statement(self, start: datetime, end: datetime) -> AsyncIterator[dict[str, object]]:
         """The credits that the issuer made from `start` up to `end`, page by page. Raises NoStatement.
 
-        Also for pages that go on without credits, or beyond as many credits as a period may have: they may never end.
+        Also for pages that may never end: one that leads to itself, or more of them than a period may have.
         """
-        after, listed = "", 0
+        after, pages, size = "", 0, 0
         while True:
             query = {"from": instant_text(start), "to": instant_text(end)} | ({"after": after} if after else {})
             page = await self._page(query)
+            pages, size = pages + 1, size + page.size
+            if size > STATEMENT_BYTES_MAX:
+                raise NoStatement(f"more than {STATEMENT_BYTES_MAX // 1024**2} MiB; ask for a shorter time")
             for credit in page.credits:
                 yield credit
-            if page.following in {"", after}:
+            if not page.following:
                 return
-            listed += len(page.credits)
-            if not page.credits or listed > STATEMENT_CREDITS_MAX:
-                raise NoStatement("pages without an end")
+            if page.following == after:
+                raise NoStatement("a page that leads to itself")
+            if pages == STATEMENT_PAGES_MAX:
+                raise NoStatement(f"more than {STATEMENT_PAGES_MAX} pages; ask for a shorter time")
             after = page.following
 
     async def _patiently(
@@ -146,16 +153,36 @@ class IssuerClient:
             async with self._guard.request(
                 "GET", f"{self._url}/v1/statement", query=query, headers=self._headers, timeout=timeout
             ) as response:
-                page = orjson.loads(await read_up_to(response, STATEMENT_PAGE_BYTES_MAX))
-                status = response.status
+                text = await read_up_to(response, STATEMENT_PAGE_BYTES_MAX)
+                status, said = response.status, orjson.loads(text)
         except Refused as error:
             raise NoStatement(f"{REFUSED}{error}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a time-out is an OSError, bad JSON a ValueError
             raise NoStatement(type(error).__name__) from None
-        if status != 200 or not isinstance(page, dict) or not isinstance(page.get("credits"), list):
+        if status != 200:
             raise NoStatement(f"http {status}")
-        following = page.get("next")
-        return _Page(page["credits"], following if isinstance(following, str) else "")
+        return _page_of(said, query, size=len(text))
+
+
+def _page_of(said: object, query: dict[str, str], *, size: int) -> _Page:
+    """A page, if it is of what was asked for: of a shorter time, or without its cursor, credits would seem missing."""
+    if not isinstance(said, dict) or "next" not in said:
+        raise NoStatement("no page of a statement")
+    listed, following = said.get("credits"), said["next"]
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise NoStatement("no list of credits")
+    if following is not None and not isinstance(following, str):
+        raise NoStatement("a next page that is no text")
+    if not all(_is_instant(said.get(name), query[name]) for name in ("from", "to")):
+        raise NoStatement("of another time than was asked for")
+    return _Page(listed, following or "", size)
+
+
+def _is_instant(said: object, asked: str) -> bool:
+    try:
+        return isinstance(said, str) and datetime.fromisoformat(said) == datetime.fromisoformat(asked)
+    except ValueError:
+        return False
 
 
 def _timeout(ends_at: float) -> aiohttp.ClientTimeout:
