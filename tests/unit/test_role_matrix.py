@@ -9,19 +9,12 @@ from tests.operations import ELSEWHERE, OPERATIONS
 
 #: Not of models/tables.py: views, and Alembic's own.
 BESIDE = {"alembic_version", "entry", "policy_rail"}
-#: Of what is still to come, and has its rights already.
-FORESEEN_TABLES = {
-    "difference", "imported_file", "statement", "statement_credit",
-}  # fmt: skip
-FORESEEN_COLUMNS = {
-    "enrolment": {"file_id"},
-}
 
 
 def test_every_table_has_its_rights() -> None:
     """One that has none can be read by workers, and written by nobody: what needs it is refused at the first use."""
     assert set(Table.metadata.tables) | BESIDE <= set(RIGHTS)
-    assert set(RIGHTS) - FORESEEN_TABLES <= set(Table.metadata.tables) | BESIDE
+    assert set(RIGHTS) <= set(Table.metadata.tables) | BESIDE
 
 
 def test_every_column_that_is_named_is_there() -> None:
@@ -29,7 +22,7 @@ def test_every_column_that_is_named_is_there() -> None:
     for right in list_rights():
         if right.columns and right.table in Table.metadata.tables:
             columns = set(Table.metadata.tables[right.table].columns.keys())
-            assert set(right.columns) <= columns | FORESEEN_COLUMNS.get(right.table, set()), right
+            assert set(right.columns) <= columns, right
 
 
 def test_every_role_that_is_named_is_one() -> None:
