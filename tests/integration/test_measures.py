@@ -1,13 +1,16 @@
 """What metrics say is what the database holds: in both profiles, and whatever the months before hold."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from models import books
 from models.calendar import Cycle
+from models.differences import close_by_person
 from models.messages import CreditBatch, SendNotice
+from models.states import DifferenceReason
 from models.tables import Case, Fund
 from scheduler import measures
 from scheduler.dispatch import RESEND_S, Tally, dispatch
@@ -29,6 +32,7 @@ from tests.builders import (
 )
 from tests.fakes import FakeStore
 from tests.installation import Installation
+from tests.statements import Books, entry
 
 PROGRAMME = "northern-mexico"
 HERE = (PROGRAMME, TIJUANA)
@@ -89,6 +93,42 @@ def test_what_persons_resolved_is_credited_or_not_owed(installation: Installatio
     assert samples[measures.NOT_OWED][THIS_CYCLE] == 1
     assert samples[measures.CASES][*HERE, "dead"] == 1
     assert samples[measures.CASES][*HERE, "unknown"] == 0
+
+
+def test_difference_of_a_statement_is_told_by_its_reason_until_it_is_closed(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """A reason without any is 0: an alert must see it go, and not only a sample that is gone."""
+    books = Books.open(installation.database, tmp_path)
+    books.credit(0)
+    none = {(PROGRAMME, str(reason)): 0 for reason in DifferenceReason}
+    assert measured(installation).samples[measures.DIFFERENCES] == none
+    books.import_(entry("c8", "e" * 64), entry("c9", "f" * 64))
+
+    told = measured(installation).samples[measures.DIFFERENCES]
+
+    assert told == none | {(PROGRAMME, "unknown_to_us"): 2, (PROGRAMME, "unknown_to_them"): 1}
+    with installation.database.transaction() as tx:
+        for number in (1, 2, 3):
+            close_by_person(tx, number, evidence="letter")
+    assert measured(installation).samples[measures.DIFFERENCES] == none
+
+
+def test_run_whose_books_did_not_agree_at_its_close_is_told_by_city(installation: Installation) -> None:
+    database = installation.database
+    programme = a_programme(database)
+    families(database, programme, 2, location=TIJUANA)
+    run = a_released_run(database, programme)
+    for batch in batches_of(database, run):
+        installation.receive(CreditBatch(batch.id))
+    with database.transaction() as tx, without_guards(tx, "transfer"):
+        tx.connection.execute(text("UPDATE transfer SET amount_minor = amount_minor + 1 WHERE kind = 'reserve'"))
+    before = dict(measured(installation).samples[measures.DISAGREEING])
+
+    installation.ticker().work()
+
+    assert before[HERE] == 0
+    assert measured(installation).samples[measures.DISAGREEING] == before | {HERE: 1}
 
 
 def test_older_months_are_left_out_unless_their_run_is_not_over(installation: Installation) -> None:

@@ -117,6 +117,10 @@ DIFFERENT = (
         ), "sn",
     ),
     Differs(
+        "a reversal listed again", "twice", lambda books, n: books.call(n, outcome=AnswerOutcome.ABSENT),
+        lambda n: (line(n), *(reversal(f"r{n}", ref(n), f"c{n}", owed(n)),) * 2), "rn",
+    ),
+    Differs(
         "credited, and here it is in doubt", "not_settled", Books.doubt, lambda n: (line(n),), "cn",
         "despensa run retry 2026-12/02004 --case 1: it asks",
     ),
@@ -466,6 +470,7 @@ def test_row_that_breaks_a_rule_changes_nothing(books: Books) -> None:
             books.import_(row, line(3))
         assert (caught.value.line, caught.value.field) == (1 + len(row.splitlines()), field)
         assert rule in caught.value.rule
+        assert str(caught.value).startswith(f"statement-{books.files}.csv line {caught.value.line}, {field}: ")
         assert ref(0)[:20] not in str(caught.value)
 
     assert everything(books.database) == before
