@@ -524,14 +524,12 @@ def test_credit_is_of_the_fund_of_its_batch_or_of_the_line_of_its_case(database:
         settle_cancelled(tx, run.id)
         retry(tx, run.id, Choice())
         case = tx.list(Case, Case.fund_id == own)[0]
-    credit = {"run": run.id, "amount": 1, "match": "is of the fund of its lines"}
 
-    for kind, columns in (
-        ("credit", {"batch": others}),
-        ("credit", {"case": case.id}),
-        ("unreserve", {"case": case.id}),
-    ):
-        refused_by_the_database(database, TRANSFER, kind=kind, fund=kept, **columns, **credit)
+    for kind, batch, of_case in (("credit", others, None), ("credit", None, case.id), ("unreserve", None, case.id)):
+        refused_by_the_database(
+            database, TRANSFER, match="is of the fund of its lines", kind=kind, fund=kept, batch=batch, case=of_case,
+            run=run.id, amount=1,
+        )  # fmt: skip
 
     right = {"kind": "credit", "fund": own, "batch": None, "case": case.id, "run": run.id, "amount": 1}
     with database.transaction() as tx:

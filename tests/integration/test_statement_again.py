@@ -9,6 +9,7 @@ import pytest
 from models import statement_compare, statements
 from models.differences import list_differences
 from models.intake import statement as intake
+from models.intake.rows import Row
 from models.intake.statement import Period
 from models.statements import StatementReport, import_statement
 from models.storage import Database
@@ -175,7 +176,7 @@ class Killed(BaseException):
 
 
 def test_process_that_dies_between_rows_leaves_nothing(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    def until_killed(rows: list[intake.Row], period: Period) -> Iterator[intake.StagedRow]:
+    def until_killed(rows: list[Row], period: Period) -> Iterator[intake.StagedRow]:
         if rows[0].line > 3:
             raise Killed
         return staged(rows, period)
