@@ -25,13 +25,14 @@ from models.runs import of_run, summarise
 from models.states import CaseReason, RunState
 from models.storage import Tx
 from models.tables import Case, Programme, Run
-from scheduler import compare
+from scheduler import compare, tick
 from scheduler.books_watch import BooksWatch
 from scheduler.cancel import cancel
 from scheduler.close import close
 from scheduler.compare import compare_close, list_uncompared
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry
+from scheduler.tick import Ticker, TickResult
 from tests.builders import (
     NOGALES,
     TIJUANA,
@@ -236,6 +237,31 @@ def test_operators_see_it_and_the_command_that_followed_ends_with_13(
     assert ": 2 differences in its books" in status.stdout
     assert [each["differences"] for each in as_json] == [2]  # type: ignore[attr-defined]
     assert reconciled.code == Exit.BOOKS_DISAGREE
+
+
+def test_close_that_another_compares_only_now_ends_the_command_with_13(
+    installation: Installation, programme: Programme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another ticker closed the run, and has not looked at its books when this command sees that it is over."""
+    run = a_credited_run(installation)
+    with installation.database.transaction() as tx:
+        damaged(tx, run, DAMAGES["a fund that holds less"][0])
+    desk = CommandLine(monkeypatch, installation.environment)
+    ticks: list[Ticker] = []
+    whole_tick = Ticker.tick
+
+    def counted(ticker: Ticker) -> TickResult:
+        ticks.append(ticker)
+        return whole_tick(ticker)
+
+    monkeypatch.setattr(Ticker, "tick", counted)
+    monkeypatch.setattr(tick, "list_uncompared", lambda tx: list_uncompared(tx) if len(ticks) > 1 else [])
+
+    with installation.workers() if installation.distributed else nullcontext():
+        started = desk.run(app, "run", "start")
+
+    assert started.code == Exit.BOOKS_DISAGREE
+    assert "the books of run 2026-12/02004 do not agree" in started.stderr
 
 
 def test_difference_of_a_statement_ends_reconcile_with_13(
