@@ -180,9 +180,11 @@ SELECT run_id, MIN(run) AS run, MIN(programme) AS programme, MIN(location) AS lo
        COALESCE(SUM(lines) FILTER (WHERE event = 'notice.delivered'), 0) AS notices_delivered,
        SUM(CASE event WHEN 'notice.undelivered' THEN lines WHEN 'notice.resent' THEN -lines ELSE 0 END)
            AS notices_undelivered,
-       ARG_MAX(CASE event WHEN 'run.disagreed' THEN differences ELSE 0 END, last_seq)
-           FILTER (WHERE event IN ('run.disagreed', 'run.reconciled', 'run.retried', 'run.completed', 'run.cancelled'))
-           AS differences
+       -- none of a close that was not compared yet, and of a run that goes on: -1 meanwhile, as ARG_MAX sees no NULL
+       NULLIF(ARG_MAX(CASE event WHEN 'run.disagreed' THEN differences WHEN 'run.reconciled' THEN 0 ELSE -1 END,
+                      last_seq)
+           FILTER (WHERE event IN ('run.disagreed', 'run.reconciled', 'run.retried', 'run.completed', 'run.cancelled')),
+           -1) AS differences
 FROM (SELECT *, CASE event WHEN 'run.planned' THEN 'planned' WHEN 'run.approved' THEN 'approved'
                            WHEN 'run.released' THEN 'released' WHEN 'run.resumed' THEN 'released'
                            WHEN 'run.paused' THEN 'paused'

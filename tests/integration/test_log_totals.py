@@ -131,6 +131,8 @@ class Books:
         assert faults.faults == []
         assert found.as_of_seq == head.seq
         assert runs_as_json(found.summaries) == runs_as_json(self.summaries())
+        # None of what goes on or was not compared yet, which --json leaves out like none.
+        assert [each.differences for each in found.summaries] == [each.differences for each in self.summaries()]
         self.assert_board_is_equal(head.seq)
 
     def assert_board_is_equal(self, seq: int) -> None:
