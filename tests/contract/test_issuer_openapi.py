@@ -308,7 +308,10 @@ def test_what_is_no_statement_ends_with_an_error_that_says_no_more_than_its_kind
 class NeverEnds(SimulatedIssuer):
     """Each page leads to the next, and has no credit, so that nothing of what it says seems wrong."""
 
+    asked = 0
+
     async def _statement(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
         after = int(request.query.get("after", "0"))
         period = {name: request.query[name] for name in ("from", "to")}
         return web.json_response({**period, "credits": [], "next": str(after + 1)})
@@ -329,8 +332,10 @@ def test_statement_whose_pages_never_end_is_given_up(
             async for _ in client.statement(datetime.now(UTC), datetime.now(UTC)):
                 pass
 
-    with NeverEnds() as issuer, pytest.raises(NoStatement, match=f"^{trouble}ask for a shorter time$"):
-        asyncio.run(read(issuer))
+    with NeverEnds() as issuer:
+        with pytest.raises(NoStatement, match=f"^{trouble}ask for a shorter time$"):
+            asyncio.run(read(issuer))
+        assert issuer.asked <= 20
 
 
 def test_statement_of_as_many_pages_as_there_may_be_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
