@@ -241,8 +241,10 @@ def test_stolen_worker_gives_a_fund_nothing_that_no_donor_gave(own_site: Site) -
     [
         "UPDATE fund SET balance_minor = balance_minor + 100",
         f"{MOVED} ('unreserve', 1, 1, 100, 'MXN', now()); UPDATE fund SET balance_minor = balance_minor + 100",
-        f"{MOVED} ('unreserve', 1, 1, 100, 'MXN', now()), ('reserve', 1, 1, 50, 'MXN', now()); "
-        "UPDATE fund SET balance_minor = balance_minor + 50",
+        (
+            f"{MOVED} ('unreserve', 1, 1, 100, 'MXN', now()), ('reserve', 1, 1, 50, 'MXN', now()); "
+            "UPDATE fund SET balance_minor = balance_minor + 50"
+        ),
         f"{MOVED} ('credit', 1, 1, 100, 'MXN', now())",
         "INSERT INTO voucher (id, batch_id, key_version) VALUES (10000001, 1, 1)",
     ],
