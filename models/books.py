@@ -5,7 +5,7 @@ construction. Only a fund stores a balance, changed here by one conditional UPDA
 """
 
 from models.errors import RefusedByState
-from models.funds import HOLD_CYCLE, sum_reserved
+from models.funds import sum_reserved
 from models.money import format_amount
 from models.storage import Query, Tx
 from models.tables import Fund
@@ -26,6 +26,15 @@ GIVE_TO_FUND = Query("""
 -- give_to_fund: raise a fund's balance
 UPDATE fund SET balance_minor = balance_minor + :amount_minor WHERE id = :fund_id
 """)
+
+HOLD_CYCLE = Query(
+    """
+-- hold_cycle: whoever reserves of a programme with a cap waits here, and then sees what others have reserved. The
+-- trigger of migration 0011 takes the same lock
+SELECT pg_advisory_xact_lock(hashtextextended('cap/' || CAST(:programme_id AS TEXT) || '/' || :cycle, 0))
+""",
+    sqlite="-- hold_cycle: there is one writer\nSELECT 1",
+)
 
 CAPS_OF_RUN = Query("""
 -- caps_of_run: what a fund, and all funds together, may reserve of a run's cycle; no row where nothing limits it

@@ -14,15 +14,6 @@ from models.tables import Fund, FundGroup, FundLocation, Programme
 #: Causes that are told; whoever has more has enough to look at.
 CAUSES_MAX = 8
 
-HOLD_CYCLE = Query(
-    """
--- hold_cycle: whoever reserves of a programme with a cap waits here, and then sees what others have reserved. The
--- trigger of migration 0011 takes the same lock
-SELECT pg_advisory_xact_lock(hashtextextended('cap/' || CAST(:programme_id AS TEXT) || '/' || :cycle, 0))
-""",
-    sqlite="-- hold_cycle: there is one writer\nSELECT 1",
-)
-
 SUM_RESERVED = Query("""
 -- sum_reserved: what each fund of a programme has reserved of a cycle, less what went back; bounded by the funds
 SELECT t.fund_id, CAST(SUM(CASE t.kind WHEN 'reserve' THEN t.amount_minor ELSE -t.amount_minor END) AS BIGINT)
@@ -201,16 +192,14 @@ class Sources:
 def list_sources(tx: Tx, programme: Programme, *, cycle: str, lock: bool = False) -> Sources:
     """A programme's funds in the order to draw on them, with what a cycle may draw.
 
-    `lock` holds all of them, and the programme's month where it has a cap, until the transaction ends: so what is left
-    stays so.
+    `lock` holds all of them until the transaction ends: so what is left stays so, of the programme's cap too, since
+    whoever reserves holds a fund.
     """
     rows = tx.list(
         Fund, Fund.programme_id == programme.id, Fund.currency == programme.currency, order=[Fund.id], lock=lock
     )
     if lock:
         programme = tx.get(Programme, Programme.id == programme.id)  # its cap as it is now: an import holds the funds
-    if lock and programme.cycle_max_minor is not None:
-        tx.scalar(HOLD_CYCLE, programme_id=programme.id, cycle=cycle)
     capped = programme.cycle_max_minor is not None or any(row.cycle_max_minor is not None for row in rows)
     reserved = sum_reserved(tx, programme.id, cycle=cycle) if capped else {}
     locations, groups = list_restrictions(tx, [row.id for row in rows])

@@ -151,6 +151,16 @@ def test_release_draws_only_on_funds_that_may_pay_for_its_location(database: Dat
     assert_books_agree(database)
 
 
+def test_release_draws_on_the_lowest_position_first_whenever_the_fund_came(database: Database) -> None:
+    programme = a_programme(database, funds_minor=[PLENTY_MINOR, PLENTY_MINOR])
+    with database.transaction() as tx:
+        for position in (-1, 3):  # a key over positions is looked at row by row
+            tx.connection.execute(text("UPDATE fund SET position = :at WHERE code = 'fund-1'"), {"at": position})
+    families(database, programme, 10, location=TIJUANA)
+
+    assert paid_by(database, released(database, approved(database, programme))) == ["fund-2"]
+
+
 def test_money_of_another_city_does_not_help(database: Database) -> None:
     """It is not said to be available either: whoever reads that would look for another trouble."""
     programme = a_programme(database, funds_minor=[PLENTY_MINOR, 100_000])

@@ -13,7 +13,7 @@ from models.intake.funding import SUM_DEPOSITS
 from models.intake.load import load
 from models.states import BatchState, RunState
 from models.storage import Database, Tx
-from models.tables import Fund, FundLocation, Run, Transfer
+from models.tables import Case, Fund, FundLocation, Run, Transfer
 from scheduler.approve import approve_by_policy
 from scheduler.cancel import LIVE_LEASES, STOP_BATCHES, cancel, settle_cancelled
 from scheduler.close import COUNT_UNFINISHED, close
@@ -21,6 +21,7 @@ from scheduler.discard import DELETE_BATCHES, discard
 from scheduler.pause import PAUSE_BATCHES, pause
 from scheduler.plan import INSERT_RUN, plan_slot
 from scheduler.release import OPEN_BATCHES, release
+from scheduler.resolve import INSERT_VOUCHER, resolve_paid
 from scheduler.retry import CLOSE_CASES, Choice, Retry, retry
 from scheduler.seal import LOCK_HEAD, seal
 from scheduler.sweep import END_BATCH, sweep_exhausted
@@ -33,6 +34,7 @@ from tests.builders import (
     a_programme,
     a_released_run,
     batches_of,
+    cases_of,
     families,
     fund_balance_minor,
     run_again,
@@ -171,6 +173,32 @@ def test_two_retries_on_two_funds_never_pass_the_programmes_cap_together(databas
     first_racer.finish()
     with pytest.raises(RefusedByState, match="the cap of programme northern-mexico"):
         second_racer.finish()
+
+    assert_books_agree(database)
+
+
+def test_two_cases_found_paid_never_pass_the_cap_of_their_fund_together(database: Database, url: str) -> None:
+    """The second is refused in words: it looks at what is reserved when the first has reserved."""
+    programme = a_programme(database)
+    cases = []
+    for place in (TIJUANA, NOGALES):
+        families(database, programme, 1, location=place)
+        run = a_released_run(database, programme, location=place)
+        with database.transaction() as tx:
+            cancel(tx, run.id)
+            settle_cancelled(tx, run.id)
+        cases += cases_of(database, run)
+    _cap(database, "fund", 2 * run.planned_minor - 1)
+
+    def resolving(case: Case) -> Callable[[Database], Case]:
+        return in_transaction(lambda tx: resolve_paid(tx, case.id, evidence="receipt 7", key_version=1))
+
+    first = Racer(url, resolving(cases[0]), stop_after=INSERT_VOUCHER).start()
+    second = Racer(url, resolving(cases[1])).start()
+    until_blocked(database)
+    first.finish()
+    with pytest.raises(RefusedByState, match="the cap of fund fund-1"):
+        second.finish()
 
     assert_books_agree(database)
 

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from console import run as run_commands
 from console import voucher as voucher_commands
 from models.errors import BooksDisagree, Exit, FundTooSmall, RefusedByState, RefusedInput
-from models.states import RunState
-from models.tables import Fund, LostRun, Programme, Run, RunGroup
+from models.states import GROUPS, RunState
+from models.tables import Fund, FundGroup, LostRun, Programme, Run, RunGroup
 from scheduler.discard import discard
 from tests.backups import Site, site_of
 from tests.builders import (
@@ -376,6 +376,27 @@ def test_run_is_entered_where_its_funds_have_room_for_small_batches_alone(
     assert {batch.lines for batch in batches_of(database, run)} == {again}
     with database.reading() as tx:
         assert [fund.balance_minor for fund in tx.list(Fund)] == [100, 100]
+    site.assert_log_equals_database()
+
+
+def test_run_is_entered_in_batches_of_families_whom_the_same_funds_may_pay_for(site: Site, tmp_path: Path) -> None:
+    """A fund was kept for a group since: it pays that group's families, and nobody else."""
+    database = site.installation.database
+    lost = a_lost_run(site, tmp_path, funds_minor=(10**12, 10**12))
+    with database.transaction() as tx:
+        tx.add(FundGroup(fund_id=tx.get(Fund, Fund.code == "fund-1").id, group_code="pregnant"))
+
+    outcome = recover(site, "--handed-over", lost.file)
+
+    assert outcome.error is None, outcome.error
+    assert vouchers_of(database) == lost.vouchers
+    with database.reading() as tx:
+        paid = tx.connection.execute(text(
+            "SELECT DISTINCT f.code, h.group_code FROM batch b JOIN fund f ON f.id = b.fund_id JOIN disbursement d "
+            "ON d.id BETWEEN b.first_id AND b.last_id JOIN household h ON h.id = d.household_id"
+        )).all()  # fmt: skip
+    assert {group for fund, group in paid if fund == "fund-1"} == {"pregnant"}
+    assert {group for fund, group in paid if fund == "fund-2"} == set(GROUPS) - {"pregnant"}
     site.assert_log_equals_database()
 
 
