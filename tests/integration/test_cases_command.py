@@ -31,6 +31,8 @@ from tests.command_line import CommandLine, Outcome
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
 
+pytestmark = pytest.mark.long
+
 #: Three lines of a run of ten, each its own batch.
 CAUSES = ((CaseReason.REJECTED, "over_limit"), (CaseReason.REJECTED, "unknown_family"), (CaseReason.UNKNOWN, "timeout"))
 

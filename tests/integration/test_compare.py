@@ -48,6 +48,8 @@ from tests.command_line import CommandLine
 from tests.installation import Installation
 from tests.ledger import assert_books_agree, events, make_dead_case
 
+pytestmark = pytest.mark.long
+
 
 def a_credited_run(installation: Installation, *, location: str = TIJUANA, count: int = 25) -> Run:
     """Every batch is done; nobody has closed it."""

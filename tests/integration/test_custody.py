@@ -44,6 +44,8 @@ from tests.races import failing_at
 from tests.waiting import until
 from workers.issuers.simulated import SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 REASON = "it was restored"
 RUN = "2026-12/02004"
 

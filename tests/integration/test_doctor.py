@@ -31,6 +31,8 @@ from tests.installation import Installation
 from tests.integration.test_outside import a_month, work
 from workers.issuers.simulated import SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 TIJUANA = ("02004", "Tijuana", "America/Tijuana")
 
 #: What is misused ends with 2, unless something fails besides, as the tests' PostgreSQL does.

@@ -51,6 +51,8 @@ from workers.issuers.http import IssuerClient
 from workers.issuers.simulated import SimulatedIssuer
 from workers.outside import credit_batch, settle
 
+pytestmark = pytest.mark.long
+
 #: Longer than an issuer may be at work on what it was sent.
 A_WHILE = timedelta(minutes=2)
 #: The programme of tests.builders, as a file.

@@ -30,6 +30,8 @@ from tests.installation import Installation
 from tests.ledger import assert_books_agree, expire_lease
 from workers.credit import take_batch
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def commands(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> CommandLine:

@@ -26,6 +26,8 @@ from tests.builders import a_programme, a_released_run, batches_of, cases_of, fa
 from tests.command_line import CommandLine
 from tests.installation import Installation
 
+pytestmark = pytest.mark.long
+
 FAMILIES = 25
 TIJUANA = ("02004", "Tijuana", "America/Tijuana")
 

@@ -20,6 +20,8 @@ from models.events import CATALOGUE
 from models.journal import hash_of_line
 from tests.command_line import CommandLine, Outcome
 
+pytestmark = pytest.mark.long
+
 Line = dict[str, int | str | bool | None]
 MONTH = list(examples().values())
 SEALED = [line for line in MONTH if "seq" in line]

@@ -57,6 +57,8 @@ from workers.credit import credit_batch, take_batch
 from workers.notify import settle_notice, take_notice
 from workers.stores.webhook import Delivered, Gone
 
+pytestmark = pytest.mark.long
+
 Line = dict[str, int | str | bool | None]
 
 

@@ -34,6 +34,8 @@ from tests.builders import (
 )
 from tests.installation import Installation
 
+pytestmark = pytest.mark.long
+
 JUAREZ = "08037"
 
 

@@ -52,6 +52,8 @@ from tests.commands import ROOT
 from tests.installation import Installation
 from tests.ledger import assert_books_agree
 
+pytestmark = pytest.mark.long
+
 #: Longer ago than any stated time.
 LONG_AGO = Cycle(2004, 1)
 PAYDAY = datetime(2004, 1, 1, 18, tzinfo=UTC)

@@ -21,6 +21,8 @@ from tests.ledger import events, pass_time
 from tests.statements import Books, entry
 from workers.issuers.simulated import SimulatedIssuer
 
+pytestmark = pytest.mark.long
+
 JANUARY = ("--from", "2026-01-01", "--to", "2026-02-01")
 
 

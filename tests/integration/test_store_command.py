@@ -21,6 +21,8 @@ from workers.notify import secrets_of
 from workers.stores.simulated import SimulatedStores
 from workers.stores.webhook import Envelope, headers
 
+pytestmark = pytest.mark.long
+
 STORE = "nor-02004-1"
 TIJUANA = ("02004", "Tijuana", "America/Tijuana")
 

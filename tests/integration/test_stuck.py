@@ -65,6 +65,8 @@ from tests.ledger import assert_books_agree, events, exhaust, make_dead_case
 from tests.races import Racer, in_transaction, until_blocked
 from workers.credit import credit_batch, take_batch
 
+pytestmark = pytest.mark.long
+
 TIJUANA_ONLY = CITIES[:1]
 
 

@@ -25,6 +25,8 @@ from tests.commands import ROOT
 from tests.installation import Installation
 from tests.waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def commands(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> CommandLine:

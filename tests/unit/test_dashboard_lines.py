@@ -19,6 +19,8 @@ from models.events import CATALOGUE
 from models.journal import GENESIS, hash_of_line
 from tests.unit.test_log_reference import NAMES, a_line
 
+pytestmark = pytest.mark.long
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
