@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from console.entry import Entry, note
+from console.interrupt import require_untold
 from models.errors import Exit
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def follow(
     result, full_at = ticker.tick(), time.monotonic()
     with _progress() as show:
         while True:
+            require_untold()
             sight = look(entry.database, chosen, since=since, now=now(), embedded=embedded)
             show(sight.runs)
             if sight.settled and not result.busy:

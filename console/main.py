@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
 import sys
 from typing import Any
 
@@ -31,6 +30,7 @@ from console.doctor import doctor
 from console.entry import translated
 from console.examples import PANELS, epilog
 from console.intake import import_
+from console.interrupt import end_when_told
 from console.rehearsal.command import rehearse
 from console.start import scheduler, worker
 from models.errors import Exit
@@ -111,7 +111,7 @@ def main() -> None:
     # A core dump would hold keys and families. Worker processes inherit it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Whoever stops a service, or a timer's command, means what Ctrl-C means: finish what is held, then end.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_when_told()
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name="despensa")
     except Exception as error:  # the last one who can turn it into a message
