@@ -51,7 +51,7 @@ from scheduler.plan import NothingToPlan, plan_slot
 from scheduler.release import release
 from scheduler.resolve import resolve_not_owed, resolve_paid
 from scheduler.retry import Choice, retry
-from tests.builders import CITIES, a_programme, without_guards
+from tests.builders import CITIES, a_programme, give, without_guards
 from tests.fakes import HERE
 from tests.faults.campaign import Stage, Verdict, row_of
 from tests.faults.life import BATCH_LINES, work_off
@@ -149,7 +149,7 @@ class ProgrammeMachine(RuleBasedStateMachine):
     @rule(amount_minor=st.sampled_from((50_000, 300_000, 1_000_000)))
     def give_money(self, amount_minor: int) -> None:
         with self.database.transaction() as tx:
-            books.deposit(tx, fund_id=tx.get(Fund).id, amount_minor=amount_minor, currency="MXN")
+            give(tx, self.programme, tx.get(Fund), amount_minor)
         self.model.deposited_minor += amount_minor
         self.by_itself()
 
