@@ -254,7 +254,7 @@ CLOSED_LOOP = {
     transfer_after_the_vouchers: "outstanding",  # a check of models/reconcile.py
     event_after_the_fact: "the log does not tell of every voucher",
     emitted_before_it_is_written: "the log is not one unbroken chain",
-    reserved_after_it_is_open: f"{REFUSED} a run credits no more than it reserved",
+    reserved_after_it_is_open: f"{REFUSED} a run credits no more of a fund than it reserved",
     notices_after_the_end: "the stores were not told of each run",
     sent_once: "the month does not end",
 }
