@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import models.columns
+from models.migrations.search_path import LOOK_AT_TEMPORARY_TABLES_LAST
 
 revision = "0007"
 down_revision = "0006"
@@ -276,21 +277,6 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$
-"""
-
-#: As in 0006: of every function of the schema.
-LOOK_AT_TEMPORARY_TABLES_LAST = """
-DO $do$
-DECLARE
-    ours REGPROCEDURE;
-BEGIN
-    FOR ours IN SELECT p.oid::regprocedure FROM pg_proc p
-                WHERE p.pronamespace = current_schema()::regnamespace
-                  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
-                                                            AND d.deptype = 'e') LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', ours, current_schema());
-    END LOOP;
-END $do$
 """
 
 

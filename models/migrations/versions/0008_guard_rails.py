@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import models.columns
+from models.migrations.search_path import LOOK_AT_TEMPORARY_TABLES_LAST
 
 revision = "0008"
 down_revision = "0007"
@@ -187,10 +188,7 @@ def upgrade() -> None:
         f"CREATE TRIGGER programme_keeps_rules BEFORE UPDATE ON programme FOR EACH ROW WHEN ({changed}) "
         "EXECUTE FUNCTION keep_rules()"
     )
-    op.execute(
-        "DO $do$ BEGIN EXECUTE format('ALTER FUNCTION keep_rails() SET search_path = %I, pg_temp', current_schema()); "
-        "EXECUTE format('ALTER FUNCTION require_importer() SET search_path = %I, pg_temp', current_schema()); END $do$"
-    )
+    op.execute(LOOK_AT_TEMPORARY_TABLES_LAST)
 
 
 def downgrade() -> None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import models.columns
+from models.migrations.search_path import LOOK_AT_TEMPORARY_TABLES_LAST
 
 revision = "0009"
 down_revision = "0008"
@@ -55,15 +56,6 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$
-"""
-
-#: As migration 0006 has it of every function before: a session's temporary tables hide nothing from them.
-LOOK_AT_TEMPORARY_TABLES_LAST = """
-DO $do$
-BEGIN
-    EXECUTE format('ALTER FUNCTION require_decided_seat() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION require_deciders() SET search_path = %I, pg_temp', current_schema());
-END $do$
 """
 
 

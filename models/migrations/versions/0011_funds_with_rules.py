@@ -10,6 +10,8 @@ would leave every sum as it is. A release before this one knows no restriction, 
 import sqlalchemy as sa
 from alembic import op
 
+from models.migrations.search_path import LOOK_AT_TEMPORARY_TABLES_LAST
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
@@ -152,21 +154,6 @@ NEW.kind = 'reserve' AND EXISTS (
             + {RESERVED.format(programme="r.programme_id", cycle="r.cycle", of_fund=" AND t.fund_id = NEW.fund_id")})
            OR (p.cycle_max_minor IS NOT NULL AND p.cycle_max_minor < NEW.amount_minor
             + {RESERVED.format(programme="r.programme_id", cycle="r.cycle", of_fund="")})))
-"""
-
-#: As in 0006: of every function of the schema.
-LOOK_AT_TEMPORARY_TABLES_LAST = """
-DO $do$
-DECLARE
-    ours REGPROCEDURE;
-BEGIN
-    FOR ours IN SELECT p.oid::regprocedure FROM pg_proc p
-                WHERE p.pronamespace = current_schema()::regnamespace
-                  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
-                                                            AND d.deptype = 'e') LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', ours, current_schema());
-    END LOOP;
-END $do$
 """
 
 

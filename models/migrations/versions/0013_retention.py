@@ -8,6 +8,8 @@ them. Otherwise a registration never changes: a hand-over file would give one fa
 import sqlalchemy as sa
 from alembic import op
 
+from models.migrations.search_path import LOOK_AT_TEMPORARY_TABLES_LAST
+
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
@@ -64,14 +66,6 @@ BEGIN UPDATE enrolment SET person_hash = NULL, person_key_version = NULL
                        AND enrolment.person_hash IS NOT NULL;
     RETURN NULL;
 END $$
-"""
-#: As in 0006.
-LOOK_AT_TEMPORARY_TABLES_LAST = """
-DO $do$
-BEGIN
-    EXECUTE format('ALTER FUNCTION keep_household() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION forget_person() SET search_path = %I, pg_temp', current_schema());
-END $do$
 """
 
 
