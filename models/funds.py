@@ -7,6 +7,8 @@ can pay all of it. The forecasts before a plan, which know no batches, share sum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlmodel import col
+
 from models.states import GROUPS
 from models.storage import Query, Tx
 from models.tables import Fund, FundGroup, FundLocation, Programme
@@ -234,8 +236,8 @@ def list_restrictions(
     """The locations and the groups that funds may pay for, by fund; a fund that is not in one may pay for all."""
     locations: dict[int, frozenset[str]] = {}
     groups: dict[int, frozenset[str]] = {}
-    for place in tx.list(FundLocation, FundLocation.fund_id.in_(fund_ids), limit=1_000_000):  # type: ignore[attr-defined]
+    for place in tx.list(FundLocation, col(FundLocation.fund_id).in_(fund_ids), limit=1_000_000):
         locations[place.fund_id] = locations.get(place.fund_id, frozenset()) | {place.location_code}
-    for group in tx.list(FundGroup, FundGroup.fund_id.in_(fund_ids)):  # type: ignore[attr-defined]
+    for group in tx.list(FundGroup, col(FundGroup.fund_id).in_(fund_ids)):
         groups[group.fund_id] = groups.get(group.fund_id, frozenset()) | {group.group_code}
     return locations, groups

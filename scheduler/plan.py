@@ -76,26 +76,26 @@ INSERT_AMOUNTS = Query("""
 INSERT INTO run_amount (run_id, members, amount_minor) VALUES (:run_id, :members, :amount_minor)
 """)
 
-INSERT_LINES = Query(f"""
--- insert_lines: a line for each entitled family of the location that has none in this cycle. No ON CONFLICT: it would
--- cost a quarter more, for a family that another plan takes at this very moment. What the run says is said again in
--- parameters: joined to it, PostgreSQL would believe that a location has a handful of families
+_INSERT_LINES_IN_ORDER = f"""
 INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
-SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY h.id), e.programme_id, h.id, CAST(:cycle AS TEXT), a.amount_minor
-FROM household h CROSS JOIN enrolment e
-JOIN run_amount a ON a.run_id = :run_id AND a.members = h.members
-WHERE {ENTITLED}
-""")  # noqa: S608  # of constants, of no input
-
-INSERT_LINES_BY_CLASS = Query(f"""
--- insert_lines_by_class: as insert_lines, and families of one class have numbers in a row
-INSERT INTO disbursement (id, programme_id, household_id, cycle, amount_minor)
-SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY {CLASS}, h.id), e.programme_id, h.id, CAST(:cycle AS TEXT),
+SELECT :first_id - 1 + ROW_NUMBER() OVER (ORDER BY {{order}}), e.programme_id, h.id, CAST(:cycle AS TEXT),
        a.amount_minor
 FROM household h CROSS JOIN enrolment e
 JOIN run_amount a ON a.run_id = :run_id AND a.members = h.members
 WHERE {ENTITLED}
-""")  # noqa: S608  # of constants, of no input
+"""  # noqa: S608  # of constants, of no input
+INSERT_LINES = Query(
+    """
+-- insert_lines: a line for each entitled family of the location that has none in this cycle. No ON CONFLICT: it would
+-- cost a quarter more, for a family that another plan takes at this very moment. What the run says is said again in
+-- parameters: joined to it, PostgreSQL would believe that a location has a handful of families"""
+    + _INSERT_LINES_IN_ORDER.format(order="h.id")
+)
+INSERT_LINES_BY_CLASS = Query(
+    """
+-- insert_lines_by_class: as insert_lines, and families of one class have numbers in a row"""
+    + _INSERT_LINES_IN_ORDER.format(order=f"{CLASS}, h.id")
+)
 
 INSERT_GROUPS = Query("""
 -- insert_groups: families and amount per group, frozen for reports

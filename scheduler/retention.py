@@ -8,6 +8,7 @@ import orjson
 
 from models.events import HouseholdsReduced
 from models.journal import append
+from models.report.month import MONTHS_OF_WINDOW
 from models.retention import kept_from
 from models.storage import Database, Query, Tx
 from models.tables import Programme
@@ -74,16 +75,11 @@ _REDUCE = """
 UPDATE household SET registration_id = 'reduced:' || id, location_code = '00000', group_code = 'reduced'
 WHERE id IN {listed}
 """
-#: Of an enrolment `e`: how many months its window has.
-_MONTHS = (
-    "(CAST(substr(e.last_cycle, 1, 4) AS INTEGER) - CAST(substr(e.first_cycle, 1, 4) AS INTEGER)) * 12"
-    " + CAST(substr(e.last_cycle, 6, 2) AS INTEGER) - CAST(substr(e.first_cycle, 6, 2) AS INTEGER) + 1"
-)
 _ON_POSTGRESQL = _LISTED.format(array="json_array_elements_text", json="JSON")
 _ON_SQLITE = "(SELECT value FROM json_each(:households))"
 ADD_TO_SUMS = Query(
-    _ADD_TO_SUMS.format(listed=_ON_POSTGRESQL, months=_MONTHS),
-    sqlite=_ADD_TO_SUMS.format(listed=_ON_SQLITE, months=_MONTHS),
+    _ADD_TO_SUMS.format(listed=_ON_POSTGRESQL, months=MONTHS_OF_WINDOW),
+    sqlite=_ADD_TO_SUMS.format(listed=_ON_SQLITE, months=MONTHS_OF_WINDOW),
 )
 REDUCE = Query(_REDUCE.format(listed=_ON_POSTGRESQL), sqlite=_REDUCE.format(listed=_ON_SQLITE))
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sqlmodel import col
+
 from models import books
 from models.errors import RefusedByState
 from models.events import BatchRetried, RunRetried
@@ -130,7 +132,7 @@ def retry(tx: Tx, run_id: int, choice: Choice) -> Retry:
     run = lock_run(tx, run_id, states=WITH_CASES, verb="retried")
     chosen = choice.parameters()
     shares = tx.all(SUM_CASES, run_id=run_id, no=False, now=tx.now, **chosen)
-    tx.list(Fund, Fund.id.in_([share.fund_id for share in shares]), lock=True)  # type: ignore[attr-defined]
+    tx.list(Fund, col(Fund.id).in_([share.fund_id for share in shares]), lock=True)
     for share in shares:
         if share.unreserved_minor:
             books.reserve(

@@ -179,9 +179,8 @@ def _load_fund(tx: Tx, programme: Programme, given: Given, *, moved: bool) -> li
         return None
     changed = ["position"] if moved else []
     if given.donor != fund.donor:
-        _hold(
-            tx, programme
-        )  # not this fund alone: a release that holds those before it would wait for it, and we for it
+        # Not this fund alone: a release that holds those before it would wait for it, and we for it.
+        _hold(tx, programme)
         fund.donor = given.donor
         tx.update(fund, ["donor"])
         changed.append("donor")

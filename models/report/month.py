@@ -4,6 +4,7 @@ Figures in the currency of the transfer value are the sum of a row at its runs' 
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Row
@@ -35,6 +36,8 @@ _MONTH_OF_SUPPORT = (
     "(CAST(substr(d.cycle, 1, 4) AS INTEGER) - CAST(substr(e.first_cycle, 1, 4) AS INTEGER)) * 12"
     " + CAST(substr(d.cycle, 6, 2) AS INTEGER) - CAST(substr(e.first_cycle, 6, 2) AS INTEGER) + 1"
 )
+#: Of an enrolment `e`: how many months its window has.
+MONTHS_OF_WINDOW = _MONTH_OF_SUPPORT.replace("d.cycle", "e.last_cycle")
 _LINES = """run r JOIN location l ON l.code = r.location_code
 JOIN disbursement d ON d.id BETWEEN r.id * 10000000 AND r.id * 10000000 + 9999999
 LEFT JOIN voucher v ON v.id = d.id"""
@@ -101,7 +104,7 @@ FROM (SELECT d.household_id, e.last_cycle, COUNT(*) AS months,
       JOIN voucher v ON v.id = d.id
       WHERE e.programme_id = :programme_id AND e.last_cycle BETWEEN :first_cycle AND :last_cycle
       GROUP BY d.household_id, e.first_cycle, e.last_cycle
-      HAVING COUNT(*) = {_MONTH_OF_SUPPORT.replace("d.cycle", "e.last_cycle")}) done
+      HAVING COUNT(*) = {MONTHS_OF_WINDOW}) done
 JOIN run r ON r.id = done.last_id / 10000000
 JOIN household h ON h.id = done.household_id
 WHERE :part_of <> 'group' OR h.group_code <> 'reduced'
@@ -129,7 +132,7 @@ def month_report(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: 
     sheet = Sheet("month", COLUMNS, [_row(each, completed.get(_place(each), 0)) for each in rows])
     if not outside:
         return sheet
-    hidden = hidden_cities(tx, programme, first_cycle=first_cycle, last_cycle=last_cycle)
+    hidden = _hidden_cities(rows if by is By.LOCATION else _sums(tx, By.LOCATION, chosen))
     return suppressed(sheet, _RULES, margins=[_margin(by)], hidden_cities=hidden)
 
 
@@ -191,21 +194,20 @@ def _margin(by: By) -> tuple[str, ...]:
 def hidden_credits(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: str) -> set[tuple[str, str]]:
     """Cycles and cities of which `report month` does not publish what was credited: nor does any other report."""
     chosen: dict[str, object] = {"programme_id": programme.id, "first_cycle": first_cycle, "last_cycle": last_cycle}
-    sheet = Sheet("month", COLUMNS, [_row(each, 0) for each in _sums(tx, By.LOCATION, chosen)])
-    hidden = hidden_cities(tx, programme, first_cycle=first_cycle, last_cycle=last_cycle)
-    sheet = suppressed(sheet, _RULES, margins=[_margin(By.LOCATION)], hidden_cities=hidden)
+    cities = _sums(tx, By.LOCATION, chosen)
+    sheet = Sheet("month", COLUMNS, [_row(each, 0) for each in cities])
+    sheet = suppressed(sheet, _RULES, margins=[_margin(By.LOCATION)], hidden_cities=_hidden_cities(cities))
     rows = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
     return {(str(row["cycle"]), str(row["location"])) for row in rows if row["credited"] is None}
 
 
-def hidden_cities(tx: Tx, programme: Programme, *, first_cycle: str, last_cycle: str) -> set[tuple[str, str]]:
+def _hidden_cities(cities: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
     """Cycles and cities of which no sum leaves the organisation, and so nothing from which it could be had."""
-    chosen = {"programme_id": programme.id, "first_cycle": first_cycle, "last_cycle": last_cycle}
-    by_cycle: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in tx.all(SUM_BY_LOCATION, **chosen):
-        by_cycle[row.cycle].append(row)
+    by_cycle: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in cities:
+        by_cycle[row["cycle"]].append(row)
     return {
-        (cycle, rows[place].location_code)
+        (cycle, rows[place]["location_code"])
         for cycle, rows in by_cycle.items()
-        for place in small_places([int(row.planned) for row in rows])
+        for place in small_places([int(row["planned"]) for row in rows])
     }
